@@ -1,0 +1,6 @@
+//! The same work done with other people's programs and libraries, for side-by-side figures.
+//!
+//! Not published: it is for people who want to see the ratios on their own machine.
+#![forbid(unsafe_code)]
+
+pub mod transfer;

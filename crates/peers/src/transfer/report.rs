@@ -1,0 +1,178 @@
+//! What a comparison found, as a table and as JSON.
+
+use std::fmt;
+use std::fs;
+
+use serde::Serialize;
+
+use super::{Contender, Options, Outcome};
+
+/// All that was found. The shape is that of `sealift bench --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Which comparison: `transfer`.
+    pub bench: &'static str,
+    /// The version of Sealift.
+    pub version: &'static str,
+    /// What it was measured on.
+    pub host: Host,
+    /// Runs of each program that count.
+    pub rounds: u32,
+    /// One for each program.
+    pub rows: Vec<Row>,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// Model of the processor.
+    pub cpu: String,
+    /// Processors that this process may run on.
+    pub cpus: usize,
+}
+
+/// One program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Scripts compare by it.
+    pub name: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    /// Bytes of each run.
+    pub payload_bytes: u64,
+    /// The median.
+    pub bytes_per_second: Option<f64>,
+    /// Of each round.
+    pub samples: Vec<f64>,
+    /// The median over the rounds of how many times as fast as this sealift was.
+    pub sealift_ratio: Option<f64>,
+    /// What that should be at least.
+    pub sealift_ratio_wanted: Option<f64>,
+    /// Why it could not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(options: &Options, contenders: &[Contender], outcomes: Vec<Outcome>) -> Self {
+        let ours = outcomes.first().and_then(|first| first.clone().ok()).unwrap_or_default();
+        let rows = contenders.iter().zip(outcomes).map(|(contender, outcome)| {
+            let (samples, skipped) = match outcome {
+                Ok(samples) => (samples, None),
+                Err(why) => (Vec::new(), Some(why)),
+            };
+            let wanted = contender.wanted_ratio();
+            let ratios: Vec<f64> = ours.iter().zip(&samples).map(|(our, its)| our / its).collect();
+            Row {
+                name: contender.name(),
+                about: contender.about(),
+                payload_bytes: options.bytes,
+                bytes_per_second: median(&samples),
+                sealift_ratio: wanted.and_then(|_| median(&ratios)),
+                sealift_ratio_wanted: wanted,
+                samples,
+                skipped,
+            }
+        });
+        Self {
+            bench: "transfer",
+            version: env!("CARGO_PKG_VERSION"),
+            host: Host::here(),
+            rounds: options.rounds,
+            rows: rows.collect(),
+        }
+    }
+
+    /// Whether every ratio that could be measured is what it should be.
+    pub fn is_as_wanted(&self) -> bool {
+        self.rows.iter().all(|row| match (row.sealift_ratio, row.sealift_ratio_wanted) {
+            (Some(ratio), Some(wanted)) => ratio >= wanted,
+            _ => true,
+        })
+    }
+}
+
+impl Host {
+    fn here() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
+        let model =
+            cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Self {
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            cpu: model.map_or(std::env::consts::ARCH, |(_, name)| name).to_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, bytes) = (&self.host, self.rows.first().map_or(0, |row| row.payload_bytes));
+        writeln!(f, "Linux {}, {}, {} CPUs", host.kernel, host.cpu, host.cpus)?;
+        writeln!(f, "{bytes} bytes over loopback TCP, {} rounds, GB/s = 10^9 bytes", self.rounds)?;
+        writeln!(f, "\n{:<10}{:>8}{:>14}{:>12}", "", "GB/s", "min–max", "sealift ×")?;
+        for row in &self.rows {
+            let Some(rate) = row.bytes_per_second else {
+                let why = row.skipped.as_deref().unwrap_or("no round was run");
+                writeln!(f, "{:<10}  skipped: {why}", row.name)?;
+                continue;
+            };
+            let least = row.samples.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = row.samples.iter().copied().fold(0.0, f64::max);
+            let spread = format!("{:.2}–{:.2}", least / 1e9, most / 1e9);
+            write!(f, "{:<10}{:>8.2}{spread:>14}", row.name, rate / 1e9)?;
+            match (row.sealift_ratio, row.sealift_ratio_wanted) {
+                (Some(ratio), Some(wanted)) => {
+                    let verdict = if ratio >= wanted { "" } else { ", and is not" };
+                    writeln!(f, "{ratio:>12.2}  (at least {wanted:.1} is wanted{verdict})")?;
+                }
+                _ => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = sorted.get(sorted.len() / 2)?;
+    let lower = sorted.get(sorted.len().saturating_sub(1) / 2)?;
+    Some((lower + upper) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(socat: Outcome) -> Report {
+        let options = Options {
+            bytes: 10,
+            rounds: 3,
+            sealift: "sealift".into(),
+            directory: "/dev/shm".into(),
+        };
+        let contenders = [Contender::Sealift("sealift".into()), Contender::Socat];
+        Report::new(&options, &contenders, vec![Ok(vec![3e9, 4e9, 2e9]), socat])
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let found = report(Ok(vec![2e9, 2e9, 2e9]));
+        assert_eq!(found.rows[1].sealift_ratio, Some(1.5));
+        assert!(found.is_as_wanted());
+        assert!(!report(Ok(vec![3e9, 4e9, 2e9])).is_as_wanted());
+    }
+
+    #[test]
+    fn a_missing_program_is_said() {
+        let found = report(Err("socat is not installed".into()));
+        assert!(found.to_string().contains("socat       skipped: socat is not installed"));
+        let json = serde_json::to_value(&found).unwrap();
+        assert_eq!(json["rows"][1]["skipped"], "socat is not installed");
+        assert!(json["rows"][0].get("skipped").is_none());
+    }
+}

@@ -1,0 +1,411 @@
+//! The command line: each flag is defined once, here; help, man pages and completions follow.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use sealift::io::Backend;
+
+use crate::endpoint::Endpoint;
+use crate::failure::{Action, Failure};
+use crate::quantity::{parse_duration, parse_sample};
+use crate::terminal::shown;
+
+/// Headings and flags stand out, as in cargo's help.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage; 128 and the signal's number when interrupted.";
+
+/// Move bytes over the network without copying them, and see what that is worth.
+#[derive(Args, Debug)]
+#[command(version, styles = STYLES, max_term_width = 100)]
+#[command(propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl CommandFactory for Cli {
+    fn command() -> clap::Command {
+        Self::augment_args(clap::Command::new("sealift"))
+    }
+
+    fn command_for_update() -> clap::Command {
+        Self::augment_args_for_update(clap::Command::new("sealift"))
+    }
+}
+
+impl Parser for Cli {
+    fn parse() -> Self {
+        Self::try_parse().unwrap_or_else(|error| show(plain(error)))
+    }
+}
+
+/// Shows a usage error, or the help or version that was asked for, and ends. clap's own `exit`
+/// would not tell help that could not be written.
+fn show(error: clap::Error) -> ! {
+    let shown = error.print().and_then(|()| io::stdout().flush());
+    if let Err(why) = shown
+        && !error.use_stderr()
+    {
+        let failure = Failure::system(Action::Write, "standard output", why);
+        // With standard error gone there is nobody to tell.
+        let _ = writeln!(io::stderr(), "sealift: {failure}");
+        std::process::exit(1);
+    }
+    std::process::exit(error.exit_code())
+}
+
+/// The error with what the user wrote in it fit to be shown.
+fn plain(mut error: clap::Error) -> clap::Error {
+    let texts: Vec<(ContextKind, ContextValue)> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => {
+                Some((kind, ContextValue::String(shown(text).into_owned())))
+            }
+            _ => None,
+        })
+        .collect();
+    for (kind, text) in texts {
+        error.insert(kind, text);
+    }
+    error
+}
+
+impl Cli {
+    /// Checks what no single flag shows.
+    ///
+    /// # Errors
+    /// The usage error to end with.
+    pub(crate) fn checked(self) -> Result<Self, clap::Error> {
+        if let Command::Bench(Bench::Send(args)) = &self.command
+            && args.json.as_deref() == Some(Path::new("-"))
+            && args.html == args.json
+        {
+            let text = "standard output takes one report: give --json or --html a file";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, text));
+        }
+        let connects_to = match &self.command {
+            Command::Send(args) if !args.listen => Some(&args.url),
+            Command::Receive(args) if args.connect => Some(&args.url),
+            _ => None,
+        };
+        match connects_to {
+            Some(Endpoint::Tcp { host, port }) if host.is_empty() || *port == 0 => {
+                let missing = if host.is_empty() { "a host" } else { "a port" };
+                let text = format!("to connect, name {missing}: tcp://host:port");
+                Err(Self::command().error(ErrorKind::ValueValidation, text))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
+/// A URL may hold a path that is no text.
+fn url_parser() -> impl TypedValueParser<Value = Endpoint> {
+    OsStringValueParser::new().try_map(|text| Endpoint::read(&text))
+}
+
+/// A time, or what is wrong with it in words that are fit to be shown.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|why| shown(&why).into_owned())
+}
+
+fn parse_sample_time(text: &str) -> Result<Duration, String> {
+    parse_sample(text).map_err(|why| shown(&why).into_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Send(SendArgs),
+    Receive(ReceiveArgs),
+    Probe(ProbeArgs),
+    /// Measure what zero-copy is worth on this machine
+    #[command(subcommand)]
+    Bench(Bench),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+/// Send a file, a device or a pipe to the other end
+///
+/// Connects to URL, where `sealift receive`, nc, ncat or socat listens, sends SRC, and ends once
+/// the other end's kernel has acknowledged every byte: that is what exit code 0 means, not that the
+/// program there has read or kept them. It does not wait for the other end to close. What the other
+/// end sends is discarded.
+///
+/// The bytes are read into memory that the kernel sends from; whether they then left without
+/// another copy is for the path to say, and --stats, --json and the progress bar tell it. Unix
+/// sockets and loopback always copy.
+///
+/// A regular file is sent as long as it is when it is opened: what is appended later is not sent,
+/// and a file that shrinks is an error. A pipe is sent to its end. After any error a TCP connection
+/// is reset, so that the other end cannot take a part for the whole; a unix socket has no reset,
+/// its other end just sees the end.
+///
+/// A source may be silent for as long as it likes. So may the other end, unless --idle-timeout is
+/// given; a stall is shown. A host that is gone is noticed within two minutes.
+#[derive(Args, Debug)]
+#[command(after_long_help = SEND_EXAMPLES)]
+pub(crate) struct SendArgs {
+    /// What to send: a file, a block device, or - for standard input
+    #[arg(value_name = "SRC")]
+    pub(crate) source: PathBuf,
+    /// Where to: tcp://host:port or unix:/path
+    #[arg(value_name = "URL", value_parser = url_parser())]
+    pub(crate) url: Endpoint,
+    /// Wait for the other end to connect instead of connecting to it
+    #[arg(long)]
+    pub(crate) listen: bool,
+    /// How to hand bytes to the kernel
+    #[arg(long, value_name = "BACKEND", default_value = "auto")]
+    pub(crate) backend: BackendArg,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+}
+
+const SEND_EXAMPLES: &str = "\
+Examples:
+  sealift send disk.img tcp://backup:5000         to `sealift receive tcp://:5000 disk.img`
+  sealift send /dev/vg/root tcp://[fd00::7]:5000  a block device, over IPv6
+  tar c /srv | sealift send - unix:/run/copy      a pipe, over a unix socket
+  sealift send disk.img tcp://:5000 --listen      to whoever connects: `nc host 5000 > disk.img`";
+
+/// Receive from the other end into a file, a device or a pipe
+///
+/// Listens on URL for one connection, of `sealift send`, nc, ncat or socat, and writes what comes
+/// to DST until the other end closes its side.
+///
+/// A file is written under a temporary name beside DST and renamed at the end, so DST is always
+/// whole: the old content or the new. If the transfer fails or is interrupted the temporary file is
+/// removed, or with --keep-partial renamed to DST as far as it came. Devices, pipes and standard
+/// output are written in place.
+///
+/// Plain TCP says no more than 'end' or 'reset': a reset is an error, an end is taken for the end
+/// of the file. `sealift send` resets the connection whenever it fails, even when it is killed; of
+/// other programs, and over unix sockets, compare checksums.
+#[derive(Args, Debug)]
+#[command(after_long_help = RECEIVE_EXAMPLES)]
+pub(crate) struct ReceiveArgs {
+    /// Where to listen: tcp://host:port or unix:/path
+    ///
+    /// tcp://:5000 listens on every address, tcp://host:0 on any free port, which is printed.
+    #[arg(value_name = "URL", value_parser = url_parser())]
+    pub(crate) url: Endpoint,
+    /// Where to write: a file, a block device, or - for standard output
+    #[arg(value_name = "DST")]
+    pub(crate) destination: PathBuf,
+    /// Connect to the other end instead of waiting for it to connect
+    #[arg(long)]
+    pub(crate) connect: bool,
+    /// If the transfer fails, keep under DST what came until then
+    ///
+    /// It replaces a file of that name. Where nothing came, nothing is kept.
+    #[arg(long)]
+    pub(crate) keep_partial: bool,
+    /// Have the disk confirm everything before ending (fsync)
+    #[arg(long)]
+    pub(crate) sync: bool,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+}
+
+const RECEIVE_EXAMPLES: &str = "\
+Examples:
+  sealift receive tcp://:5000 disk.img            from `sealift send disk.img tcp://host:5000`
+  sealift receive unix:/run/copy - | tar x        into a pipe
+  sealift receive tcp://backup:5000 out --connect  from `nc -l 5000 -N < disk.img`";
+
+/// What sending and receiving have in common.
+#[derive(Args, Debug)]
+pub(crate) struct TransferArgs {
+    /// Give up if there is no connection after this time [default: 30s to connect, none to listen]
+    ///
+    /// A number and ms, s, m or h; 0 waits for ever.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) timeout: Option<Duration>,
+    /// Give up if the other end lets nothing move for this time [default: never]
+    ///
+    /// Off by default because a slow pipe at the other end looks just like a stalled one. Time
+    /// spent waiting for this end's own source or destination does not count.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Print the figures of the transfer to standard error at the end
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Print the outcome as one JSON object to standard output at the end
+    ///
+    /// With `receive URL -` to standard error. On failure it has the key `error`.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) words: WordsArgs,
+}
+
+/// How much is said on standard error.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct WordsArgs {
+    /// Log decisions (backend, thresholds, fall-backs) to standard error; twice for more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print errors only: no progress, no warnings
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// The library's backends by name, and `auto`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BackendArg {
+    /// The best that works here, as probing says
+    Auto,
+    /// io_uring zero-copy from registered memory
+    Uring,
+    /// sendmsg with MSG_ZEROCOPY
+    MsgZerocopy,
+    /// Ordinary sendmsg, one copy
+    Copy,
+}
+
+impl BackendArg {
+    /// The backend that is forced, if one is.
+    pub(crate) fn forced(self) -> Option<Backend> {
+        match self {
+            Self::Auto => None,
+            Self::Uring => Some(Backend::Uring),
+            Self::MsgZerocopy => Some(Backend::MsgZerocopy),
+            Self::Copy => Some(Backend::Copy),
+        }
+    }
+}
+
+/// Say what this machine and a path can do, and why not
+///
+/// Asks the running kernel, its limits and the processor; every 'no' has its reason and, where
+/// there is one, its remedy. Nothing is sent and nothing is changed.
+#[derive(Args, Debug)]
+pub(crate) struct ProbeArgs {
+    /// Ask about the way to this host, too: does zero-copy stay zero-copy?
+    #[arg(long, value_name = "HOST")]
+    pub(crate) to: Option<String>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    Send(BenchSendArgs),
+}
+
+/// Compare the ways to send: copying, MSG_ZEROCOPY, io_uring, segmentation, and the library
+///
+/// Runs in a private network namespace on a device that frees packets without copying them, then
+/// over loopback for contrast. Needs no root and leaves nothing behind. Rows take turns, so that
+/// noise hits all alike; compare rows of one run only.
+#[derive(Args, Debug)]
+pub(crate) struct BenchSendArgs {
+    /// Bytes per message, separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_507))]
+    pub(crate) payload: Vec<u32>,
+    /// Only these rows, separated by commas; a ratio to a row that is left out is left out, too
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(value_parser = PossibleValuesParser::new(crate::bench::row_names()))]
+    pub(crate) row: Vec<String>,
+    /// Seconds that each sample of a row takes [default: 0.1]
+    #[arg(long, value_name = "S", value_parser = parse_sample_time)]
+    pub(crate) seconds: Option<Duration>,
+    /// Samples of each row; the figure is their median
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Write the report as JSON to FILE (- for standard output, instead of the table)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the report with its plots as one HTML page to FILE (- as with --json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) words: WordsArgs,
+}
+
+/// Print a completion script for a shell
+///
+/// For bash: sealift completions bash > ~/.local/share/bash-completion/completions/sealift
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: Shell,
+}
+
+/// Print the manual as one page, or write a page for each command to a directory
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write sealift.1, sealift-send.1 and so on to this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// The address of a `--to HOST` that is one already.
+pub(crate) fn literal_address(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usual_command_lines_are_understood() {
+        for line in [
+            "sealift send a tcp://h:1",
+            "sealift send - unix:/s --listen --backend msg-zerocopy --stats --json -v",
+            "sealift receive tcp://:0 - --connect --idle-timeout 1m -q",
+            "sealift receive tcp://[::1]:5 out --keep-partial --sync --timeout 500ms",
+            "sealift probe --to example.org --json",
+            "sealift bench send --payload 600,1400 --seconds 0.5 --rounds 3 --json -",
+            "sealift bench send --row copy,sender-auto --row tcp-copy",
+            "sealift man --dir /tmp",
+            "sealift completions zsh",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for line in [
+            "sealift",
+            "sealift send a",
+            "sealift send a h:1",
+            "sealift receive tcp://h:1 out -q -v",
+            "sealift send a tcp://h:1 --backend fast",
+            "sealift bench send --payload 0",
+            "sealift bench send --json - --html -",
+            "sealift bench send --row copy,fast",
+            "sealift send a tcp://:5000",
+            "sealift receive tcp://h:0 out --connect",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.and_then(Cli::checked).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The report's figures and its JSON.
+
+use super::super::rows::Work;
+use super::*;
+
+fn host() -> Host {
+    Host {
+        kernel: "6.18".to_owned(),
+        cpu: "Example <&> 9000".to_owned(),
+        cpus: 2,
+        sink: Some("dummy".to_owned()),
+        measured_at: "2026-01-02T03:04:05Z".to_owned(),
+    }
+}
+
+fn sample(bytes: u64, zerocopied_fraction: Option<f64>) -> Run {
+    let elapsed = Duration::from_millis(500);
+    let sample = Sample { bytes, messages: 10, elapsed, zerocopied_fraction, syscalls: 5 };
+    Run { sample, cpu_share: 1.0 }
+}
+
+fn row(name: &'static str) -> rows::Row {
+    let idle: Work = Box::new(|_, _, _| Err("not run".to_owned()));
+    rows::Row::swept(name, "a row", idle)
+}
+
+fn report(outcomes: Vec<(&'static str, Outcome)>) -> Report {
+    let rows: Vec<rows::Row> = outcomes.iter().map(|(name, _)| row(name)).collect();
+    let cases: Vec<Case> = (0..rows.len()).map(|row| Case { row, payload_bytes: 65_435 }).collect();
+    let schedule = Schedule { rounds: 3, sample: Duration::from_millis(500) };
+    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    Report::new("send", host(), schedule, &rows, &cases, outcomes)
+}
+
+/// Three rows that ran and one that could not.
+pub(crate) fn four() -> Report {
+    report(vec![
+        ("msg-zerocopy", Ok(vec![sample(100, Some(1.0)), sample(300, Some(1.0))])),
+        ("uring-zc-fixed-8", Ok(vec![sample(500, Some(0.5)), sample(500, Some(1.0))])),
+        ("copy", Ok(vec![sample(50, None)])),
+        ("uring-zc-8", Err("io_uring_setup: Operation not permitted".to_owned())),
+    ])
+}
+
+#[test]
+fn median_and_quartiles_of_odd_and_even_counts() {
+    assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+    assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
+    assert_eq!(median(&[7.0]), Some(7.0));
+    assert_eq!(median(&[]), None);
+    let spread = Spread::of(&[5.0, 1.0, 2.0, 4.0, 3.0]);
+    let expected = Spread { min: 1.0, lower_quartile: 2.0, upper_quartile: 4.0, max: 5.0 };
+    assert_eq!(spread, Some(expected));
+    assert_eq!(Spread::of(&[]), None);
+}
+
+#[test]
+fn rows_are_medians_and_ratios_to_msg_zerocopy() {
+    let report = four();
+    let baseline = report.row("msg-zerocopy", 65_435).unwrap();
+    assert_eq!(baseline.bytes_per_second, Some(400.0));
+    assert_eq!(baseline.samples, [200.0, 600.0]);
+    assert_eq!(baseline.ratio, Some(1.0));
+    assert_eq!(baseline.messages_per_second, Some(20.0));
+    let fixed = report.row("uring-zc-fixed-8", 65_435).unwrap();
+    assert_eq!(fixed.ratio, Some(2.5));
+    assert_eq!(fixed.zerocopied_fraction, Some(0.75));
+    assert_eq!(fixed.copies_per_byte, Some(0.25));
+    assert_eq!(fixed.syscalls_per_message, Some(0.5));
+    let copy = report.row("copy", 65_435).unwrap();
+    assert_eq!((copy.zerocopied_fraction, copy.copies_per_byte), (None, Some(1.0)));
+}
+
+#[test]
+fn without_the_row_to_compare_to_there_is_no_ratio() {
+    let report =
+        report(vec![("copy", Ok(vec![sample(50, None)])), ("msg-zerocopy", Err("no".to_owned()))]);
+    assert!(report.rows.iter().all(|row| row.ratio.is_none()));
+}
+
+#[test]
+fn the_json_has_the_shape_that_scripts_rely_on() {
+    let report = four();
+    let text = report.to_json().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["bench"], "send");
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(json["host"]["kernel"], "6.18");
+    assert_eq!(json["host"]["cpu"], "Example <&> 9000");
+    let row = &json["rows"][1];
+    assert_eq!(row["name"], "uring-zc-fixed-8");
+    assert_eq!(row["path"], "sink");
+    assert_eq!(row["payload_bytes"], 65_435);
+    assert_eq!(row["bytes_per_second"], 1000.0);
+    assert_eq!(row["samples"].as_array().unwrap().len(), 2);
+    assert_eq!(row["spread"]["max"], 1000.0);
+    assert_eq!(row["ratio_to"], "msg-zerocopy");
+    assert!(row.get("skipped").is_none());
+    assert!(json["rows"][2]["zerocopied_fraction"].is_null());
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+}
+
+#[test]
+fn a_skipped_row_is_there_and_says_why() {
+    let text = four().to_json().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let row = &json["rows"][3];
+    assert_eq!(row["name"], "uring-zc-8");
+    assert_eq!(row["skipped"], "io_uring_setup: Operation not permitted");
+    assert!(row["bytes_per_second"].is_null());
+    assert_eq!(row["samples"], serde_json::json!([]));
+}
+
+#[test]
+fn a_busy_machine_is_told() {
+    let mut report = four();
+    assert_eq!(report.disturbance(), None);
+    for row in &mut report.rows {
+        row.cpu_share = row.cpu_share.map(|_| 0.6);
+    }
+    assert!(report.disturbance().is_some_and(|text| text.contains("60 %")));
+}
+
+#[test]
+fn headlines_are_about_the_seeds_payload() {
+    let mut report = four();
+    assert_eq!(report.headline_payload(), Some(65_435));
+    for row in &mut report.rows {
+        row.payload_bytes = 1_400;
+    }
+    assert_eq!(report.headline_payload(), Some(1_400));
+    report.rows.clear();
+    assert_eq!(report.headline_payload(), None);
+}

@@ -1,0 +1,16 @@
+//! What the tests of the command share: running it, content to send, peers to talk to.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+
+mod content;
+mod ports;
+mod process;
+mod skip;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use content::*;
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use ports::*;
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use process::*;
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use skip::skip;

@@ -1,0 +1,135 @@
+//! Receiving: scattered into leases or into the caller's own memory, with a deadline.
+
+use std::io::IoSliceMut;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{Error, Result};
+use crate::pool::Lease;
+use crate::sys::socket::{self, ControlRoom, Identity, SCATTER_MAX};
+
+/// What one receive brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// Bytes received. On a stream 0 means that the peer ended it; on a datagram socket a datagram
+    /// may be empty.
+    pub bytes: usize,
+    /// Where a datagram came from; `None` on streams.
+    pub from: Option<SocketAddr>,
+    /// The kernel gathered a train of datagrams, each of this size (the last may be shorter):
+    /// UDP generic receive offload, `UDP_GRO` of `udp(7)`.
+    pub segment_bytes: Option<u16>,
+    /// The datagram, or the train, was longer than the room for it (`MSG_TRUNC` of `recvmsg(2)`);
+    /// the rest is lost.
+    pub truncated: bool,
+}
+
+/// The read side of a TCP, unix or UDP socket.
+#[derive(Debug)]
+pub struct Receiver {
+    socket: OwnedFd,
+    identity: Identity,
+    gathers: bool,
+}
+
+impl Receiver {
+    /// The most bytes that a train of datagrams has.
+    pub const TRAIN_BYTES: usize = 65_535;
+
+    /// Takes the read side of a socket. Datagrams come one by one, unless
+    /// [`with_trains`](Receiver::with_trains) asks for more.
+    ///
+    /// # Errors
+    /// [`Error::System`] if it is no socket.
+    pub fn new(socket: impl Into<OwnedFd>) -> Result<Self> {
+        let socket = socket.into();
+        let identity = socket::identity(socket.as_fd())
+            .map_err(|errno| Error::System { call: "getsockopt", errno })?;
+        Ok(Self { socket, identity, gathers: false })
+    }
+
+    /// Lets the kernel deliver trains of datagrams of a UDP socket in one receive; where it cannot,
+    /// nothing changes. Every receive then needs room for [`TRAIN_BYTES`](Self::TRAIN_BYTES), as
+    /// what is cut off a train are whole datagrams.
+    pub fn with_trains(mut self) -> Self {
+        self.gathers = socket::enable_gro(self.socket.as_fd()).is_ok();
+        self
+    }
+
+    /// Whether the kernel may deliver trains of datagrams in one receive.
+    pub fn gathers(&self) -> bool {
+        self.gathers
+    }
+
+    /// Receives into memory of the caller's, filling the slices in order (the first 64 of them).
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] if nothing came; [`Error::Peer`] if the connection failed;
+    /// [`Error::Caller`] on a stream if there is no room.
+    pub fn receive(&mut self, into: &mut [IoSliceMut<'_>], deadline: Instant) -> Result<Received> {
+        if self.identity.stream && into.iter().take(SCATTER_MAX).all(|slice| slice.is_empty()) {
+            return Err(Error::Caller { what: "no room: 0 bytes would read as the stream's end" });
+        }
+        // Descriptors that a peer passes over a unix socket would stay open here, known to nobody.
+        let control = if self.identity.unix { ControlRoom::None } else { ControlRoom::Some };
+        loop {
+            match socket::receive(self.socket.as_fd(), into, control) {
+                Ok(received) => {
+                    return Ok(Received {
+                        bytes: received.bytes,
+                        from: received.from,
+                        segment_bytes: received.segment_bytes,
+                        truncated: received.truncated,
+                    });
+                }
+                Err(errno) if errno.raw() == libc::EAGAIN => self.wait(deadline)?,
+                Err(errno) if errno.raw() == libc::EINTR => {}
+                Err(errno) => return Err(Error::from_call("recvmsg", errno)),
+            }
+        }
+    }
+
+    /// Receives into leases, behind what they hold, and sets their lengths.
+    ///
+    /// # Errors
+    /// As [`receive`](Receiver::receive).
+    pub fn receive_leases(&mut self, into: &mut [Lease], deadline: Instant) -> Result<Received> {
+        let mut slices: smallvec::SmallVec<[IoSliceMut<'_>; 8]> =
+            into.iter_mut().map(|lease| IoSliceMut::new(lease.spare_mut())).collect();
+        let received = self.receive(&mut slices, deadline)?;
+        drop(slices);
+        let mut left = received.bytes;
+        for lease in into {
+            let filled = left.min(lease.capacity() - lease.len());
+            lease.set_len(lease.len() + filled);
+            left -= filled;
+        }
+        Ok(received)
+    }
+
+    fn wait(&self, deadline: Instant) -> Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::Deadline { in_flight: 0 });
+        }
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(Error::System { call: "poll", errno: errno.into() }),
+        }
+    }
+}
+
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,33 @@
+//! Data paths for Linux that touch each byte once, with buffers that have one owner at a time.
+//!
+//! ```text
+//!  application ──lease──► io::Sender ──► kernel ──► wire ──► kernel ──► io::Receiver ──lease──►
+//!       ▲                                  │
+//!       └──────── completion ◄── released ─┘
+//! ```
+//!
+//! This crate is the front door of the Sealift family: it has no code of its own. What is used
+//! most is at its root; everything is under the module of its layer.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`io`] | memory and sockets: pool, leases, zero-copy send, receive, what the machine can do |
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tokio` | `io::AsyncSender`: completions as futures |
+//! | `sandbox` | `io::sandbox`: private network namespaces and devices that do not copy |
+//! | `baseline` | `io::baseline`: the bare loops that the library is measured against |
+#![forbid(unsafe_code)]
+
+pub use sealift_io as io;
+
+pub use io::{
+    Backend, Buffer, Completion, Error, Event, Frozen, Lease, Message, Outcome, Policy, Pool,
+    Receiver, Result, Sender, Stats,
+};
+
+/// The code of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
