@@ -103,6 +103,19 @@ impl Pending {
         &self.completion.message
     }
 
+    /// Counts what the kernel accepted of it.
+    pub(super) fn accept(&mut self, span: &Span) {
+        self.accepted += span.accepted;
+        if span.accepted > 0 {
+            self.reached = (span.buffer, span.start + span.accepted);
+        }
+        if self.accepted == self.len {
+            self.finished = true;
+            // The sender was given up meanwhile, but all of this message has left.
+            self.completion.result = Ok(Outcome::Plain);
+        }
+    }
+
     /// Whether nothing of it is left to do (invariant 1).
     pub(super) fn is_done(&self) -> bool {
         self.finished && self.open_requests == 0 && !self.settled
@@ -150,6 +163,8 @@ pub(super) struct Request {
     pub(super) spans: Spans,
     pub(super) mode: Mode,
     pub(super) phase: Phase,
+    /// The kernel accepted it.
+    pub(super) taken: bool,
     /// The bytes it asks the kernel to take; once it is held, those that the kernel took.
     pub(super) len: usize,
     pub(super) more: bool,
@@ -160,6 +175,7 @@ impl Request {
     pub(super) fn open(&mut self, mode: Mode, len: usize, more: bool) {
         self.mode = mode;
         self.phase = Phase::Sending;
+        self.taken = false;
         self.len = len;
         self.more = more;
     }

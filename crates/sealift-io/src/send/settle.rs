@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::error::{Errno, Error};
 use crate::message::Message;
 
-use super::completion::{Event, Outcome, Returned};
+use super::completion::{Event, Returned};
 use super::ledger::{Ledger, Owed};
-use super::machine::{Blocked, Kind, Machine, Pending, Phase, Request, Span};
+use super::machine::{Blocked, Kind, Machine, Pending, Phase, Request};
 use super::policy::{Mode, RuledOut};
 use super::slots::{Key, Slots};
 
@@ -108,57 +108,46 @@ impl Machine {
         }
     }
 
-    /// Counts `count` accepted bytes over the request's spans, in order.
+    /// Counts `count` accepted bytes over the request's spans, in order. What a stream goes on with
+    /// depends on it at once; a datagram's message is not looked at before it is released.
     fn accept(&mut self, key: Key, count: usize) {
         let Some(request) = self.requests.get_mut(key) else { return };
         if count < request.len {
             self.counters.short_sends += 1;
         }
-        if count == 0 && request.len > 0 && self.kind == Kind::Stream {
-            // Nothing was accepted and nothing failed: ask again when there is room.
-            self.blocked = Blocked::Writable;
-        } else {
-            self.shortages = 0;
-        }
+        request.taken = true;
+        let len = request.len;
         if request.mode == Mode::ZeroCopy {
             // What the kernel did not take is not pinned.
             let taken = count.min(request.len);
             self.pinned_bytes -= request.len - taken;
             request.len = taken;
         }
-        let mode = request.mode;
         let mut left = count;
-        let mut proved = None;
         for span in &mut request.spans {
             span.accepted = span.len.min(left);
             left -= span.accepted;
-            let Span { message, buffer, start, accepted, .. } = *span;
-            let Some(pending) = self.messages.get_mut(message) else { continue };
-            pending.accepted += accepted;
-            if accepted > 0 {
-                pending.reached = (buffer, start + accepted);
-            }
-            if mode == Mode::Plain {
-                pending.completion.bytes.plain += accepted as u64;
-                self.counters.bytes.plain += accepted as u64;
-                if accepted > 0 {
-                    proved = proved.or(pending.suspect.take());
-                }
-            }
-            // A datagram goes out whole or not at all.
-            if pending.accepted == pending.len || self.kind == Kind::Datagram {
-                pending.finished = true;
-            }
-            if pending.accepted == pending.len {
-                // The sender was given up meanwhile, but all of this message has left.
-                pending.completion.result = Ok(Outcome::Plain);
-            }
         }
-        if let Some(errno) = proved {
-            self.chooser.rule_out(RuledOut::Kernel(errno));
+        if count == 0 && len > 0 && self.kind == Kind::Stream {
+            // Nothing was accepted and nothing failed: ask again when there is room.
+            self.blocked = Blocked::Writable;
+        } else {
+            self.shortages = 0;
+        }
+        if self.kind == Kind::Stream {
+            self.advance(key);
+        }
+    }
+
+    /// The stream moves on by what was accepted of a request.
+    fn advance(&mut self, key: Key) {
+        let Some(request) = self.requests.get(key) else { return };
+        for span in &request.spans {
+            if let Some(pending) = self.messages.get_mut(span.message) {
+                pending.accept(span);
+            }
         }
         while let Some(&front) = self.queue.front()
-            && self.kind == Kind::Stream
             && self.messages.get(front).is_none_or(|pending| pending.finished)
         {
             self.queue.pop_front();
@@ -253,14 +242,26 @@ impl Machine {
     /// The request is over: its memory is free as far as it is concerned.
     fn close(&mut self, key: Key, copied: Option<bool>) {
         let Some(request) = self.requests.give_back(key) else { return };
-        let Request { mode, len, accepted_at_us, .. } = *request;
+        let Request { mode, taken, len, accepted_at_us, .. } = *request;
+        let is_datagram = taken && self.kind == Kind::Datagram;
         let mut accepted = 0;
+        let mut proved = None;
         for (at, span) in request.spans.iter().enumerate() {
             accepted += span.accepted as u64;
             let Some(pending) = self.messages.get_mut(span.message) else { continue };
+            if is_datagram {
+                pending.accept(span);
+                // It went out whole or not at all.
+                pending.finished = true;
+            }
             let bytes = &mut pending.completion.bytes;
             match (mode, copied) {
-                (Mode::Plain, _) => {}
+                (Mode::Plain, _) => {
+                    bytes.plain += span.accepted as u64;
+                    if span.accepted > 0 {
+                        proved = proved.or(pending.suspect.take());
+                    }
+                }
                 (Mode::ZeroCopy, Some(true)) => bytes.copied += span.accepted as u64,
                 (Mode::ZeroCopy, _) => bytes.zero_copied += span.accepted as u64,
             }
@@ -270,7 +271,12 @@ impl Machine {
                 settle_if_done(&mut self.messages, &mut self.ledger, span.message);
             }
         }
-        if mode == Mode::ZeroCopy {
+        if let Some(errno) = proved {
+            self.chooser.rule_out(RuledOut::Kernel(errno));
+        }
+        if mode == Mode::Plain {
+            self.counters.bytes.plain += accepted;
+        } else {
             self.pinned_bytes -= len;
             match copied {
                 Some(true) => self.counters.bytes.copied += accepted,
@@ -374,6 +380,7 @@ fn settle_if_done(messages: &mut Slots<Pending>, ledger: &mut Ledger, key: Key) 
 
 #[cfg(test)]
 mod tests {
+    use super::super::completion::Outcome;
     use super::super::machine::fixture::{THRESHOLD_BYTES, bytes, completion, machine, next};
     use super::*;
 
