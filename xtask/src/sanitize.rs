@@ -11,6 +11,7 @@
 //!    misses a planted race, or reports a correct lock, is not trusted: the step is skipped.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -69,13 +70,38 @@ fn test(run: &mut Run, name: &str, flags: &[String]) -> Outcome {
     }
     // A flag may hold a path with spaces, hence the encoded form.
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("RUSTC_BOOTSTRAP", "1");
-    command.env("TSAN_OPTIONS", thread_options(run));
+    let reports = run.root.join(format!("target/{name}/reports"));
+    forget(&reports)?;
+    let log = format!("log_path='{}'", reports.join("report").display());
+    command.env("TSAN_OPTIONS", format!("{log}:{}", thread_options(run)));
+    command.env("ASAN_OPTIONS", log);
     // Threads that panic share what the standard library keeps for backtraces, behind a lock that
     // the sanitizer cannot see.
     command.env("RUST_BACKTRACE", "0");
     // ThreadSanitizer keeps a thread of its own: a test that counts threads has to know.
     command.env("SEALIFT_SANITIZER", name);
-    suite::count(run, name, &mut command).map(drop)
+    let outcome = suite::count(run, name, &mut command);
+    // Last, where whoever looks for the reason looks first.
+    print_reports(&reports)?;
+    outcome.map(drop)
+}
+
+/// Empties the folder that reports go to.
+fn forget(reports: &Path) -> Outcome {
+    let emptied = match fs::remove_dir_all(reports) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(reports),
+    };
+    emptied.map_err(|why| format!("{}: {why}", reports.display()))
+}
+
+fn print_reports(reports: &Path) -> Outcome {
+    for name in files(reports)? {
+        let path = reports.join(name);
+        let report = fs::read(&path).map_err(|why| format!("{}: {why}", path.display()))?;
+        println!("{}:\n{}", path.display(), String::from_utf8_lossy(&report));
+    }
+    Ok(())
 }
 
 fn thread_options(run: &Run) -> String {
