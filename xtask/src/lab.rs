@@ -39,7 +39,7 @@ const DEADLINE: Duration = Duration::from_secs(600);
 
 const USAGE: &str = "usage: cargo xtask lab [--kernel 6.1|6.12] [--keep] [FILTER…]";
 
-/// What may follow `cargo xtask lab`. The default is what `ci` takes.
+/// What may follow `cargo xtask lab`. The default is every test on every kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
     /// One series only.
@@ -50,7 +50,6 @@ struct Options {
     filter: Vec<String>,
 }
 
-/// `cargo xtask lab` with options of its own.
 pub(crate) fn main(words: impl Iterator<Item = String>) -> ExitCode {
     let options = match parse(words) {
         Ok(options) => options,
@@ -62,11 +61,6 @@ pub(crate) fn main(words: impl Iterator<Item = String>) -> ExitCode {
     let mut run = Run::new(step::Options { seconds: 0, filter: Vec::new() });
     let failure = boot_all(&mut run, &options).err().map(|why| format!("lab: {why}"));
     run.close(failure)
-}
-
-/// The step of `ci`: all tests on every kernel.
-pub(crate) fn run(run: &mut Run) -> Outcome {
-    boot_all(run, &Options::default())
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Options> {
