@@ -12,6 +12,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`io`] | memory and sockets: pool, leases, zero-copy send, receive, what the machine can do |
+//! | [`crypto`] | AEAD engines that take owned jobs: on this core, on other cores, on devices |
 //!
 //! | feature | adds |
 //! |---|---|
@@ -20,6 +21,7 @@
 //! | `baseline` | `io::baseline`: the bare loops that the library is measured against |
 #![forbid(unsafe_code)]
 
+pub use sealift_crypto as crypto;
 pub use sealift_io as io;
 
 pub use io::{
