@@ -12,6 +12,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ncat", "a peer for stream tests"),
     ("netcat-openbsd", "a peer for stream and unix-socket tests"),
     ("iperf3", "a sink that other tools are measured with"),
+    ("libipsec-mb1", "Intel's multi-buffer library, for the engine of its name"),
     ("iproute2", "network namespaces, veth pairs, ss"),
     ("tcpdump", "what was really on the wire"),
     ("ethtool", "offloads of the test devices"),

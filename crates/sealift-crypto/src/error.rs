@@ -45,3 +45,33 @@ pub enum Error {
         in_flight: usize,
     },
 }
+
+/// Why there is no [`IpsecMb`](crate::IpsecMb) engine on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// Its library cannot be opened.
+    #[error("the library cannot be opened, install Debian's package libipsec-mb1: {why}")]
+    NotInstalled {
+        /// What the loader says.
+        why: String,
+    },
+    /// The structures of this version may be others than those that are known.
+    #[error("libIPSec_MB has version {found}, and only 1.3.0 is known")]
+    UnknownVersion {
+        /// The version that is installed.
+        found: String,
+    },
+    /// It does not work on this machine.
+    #[error("libIPSec_MB does not work here: {what}")]
+    Unusable {
+        /// What it lacks or refuses, in one clause.
+        what: &'static str,
+    },
+    /// It seals or opens otherwise than the inline engine.
+    #[error("libIPSec_MB does not compute {suite} as it should")]
+    Differs {
+        /// The first suite of which that is so.
+        suite: Suite,
+    },
+}

@@ -33,6 +33,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::key::{Key, Nonce};
+use crate::message::Messages;
 use crate::suite::{Suite, TAG_BYTES};
 
 /// Memory that a job reads, and that nobody writes meanwhile. Others may read it too.
@@ -115,11 +116,15 @@ impl Unit {
         self
     }
 
-    fn associated(&self) -> &[u8] {
+    pub(crate) fn nonce(&self) -> Nonce {
+        self.nonce
+    }
+
+    pub(crate) fn associated(&self) -> &[u8] {
         &self.associated[..usize::from(self.associated_len)]
     }
 
-    fn from(&self) -> Range<usize> {
+    pub(crate) fn from(&self) -> Range<usize> {
         self.from.start as usize..self.from.end as usize
     }
 
@@ -133,7 +138,7 @@ impl Unit {
     }
 
     /// Where its outcome goes, tag included.
-    fn to(&self, direction: Direction) -> Range<usize> {
+    pub(crate) fn to(&self, direction: Direction) -> Range<usize> {
         let (from, to) = (self.from(), self.to as usize);
         match direction {
             Direction::Seal => to..to + from.len() + self.suffix_len() + TAG_BYTES,
@@ -249,6 +254,16 @@ impl<S: Source, D: Destination> Job<S, D> {
             }
         }
         (units.len(), Ok(()))
+    }
+
+    /// Its key, and its messages one by one.
+    pub(crate) fn messages(&mut self) -> (&Key, Messages<'_, S>) {
+        let Self { key, direction, payload, units, .. } = self;
+        let (source, destination) = match payload {
+            Payload::Apart { source, destination } => (Some(&*source), destination),
+            Payload::InPlace(buffer) => (None, buffer),
+        };
+        (key, Messages::new(units, *direction, source, destination.bytes_mut()))
     }
 }
 
@@ -366,7 +381,7 @@ fn open_apart(key: &Key, unit: &Unit, source: &impl Source, destination: &mut [u
 }
 
 /// Writes what is sealed behind the text to the front of `rest`.
-fn put_suffix(unit: &Unit, rest: &mut [u8]) {
+pub(crate) fn put_suffix(unit: &Unit, rest: &mut [u8]) {
     let place = &mut rest[..unit.suffix_len()];
     place.fill(0);
     if let (Some(first), Some(suffix)) = (place.first_mut(), unit.suffix) {

@@ -1,15 +1,17 @@
 //! Keys: prepared once, shared by jobs, counted, and wiped when the last holder lets go.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, UnboundKey};
 use ccm::aead::inout::InOutBuf;
 use ccm::aead::{AeadInOut, KeyInit};
 use ccm::consts::{U12, U16};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::ffi::Schedule;
 use crate::suite::{Limits, NONCE_BYTES, Suite, TAG_BYTES};
 
 type Aes128Ccm = ccm::Ccm<aes::Aes128, U16, U12>;
@@ -45,6 +47,10 @@ struct Shared {
     suite: Suite,
     limits: Limits,
     prepared: Prepared,
+    /// For engines that prepare keys themselves.
+    secret: Zeroizing<Vec<u8>>,
+    /// As the multi-buffer library wants it, once that was asked for.
+    schedule: OnceLock<Schedule>,
     sealed: AtomicU64,
     failures: AtomicU64,
 }
@@ -85,6 +91,8 @@ impl Key {
             suite,
             limits,
             prepared,
+            secret: Zeroizing::new(secret.to_vec()),
+            schedule: OnceLock::new(),
             sealed: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         };
@@ -100,6 +108,12 @@ impl Key {
     /// A number of this key alone in this process.
     pub fn id(&self) -> u64 {
         self.shared.id
+    }
+
+    /// The key as the multi-buffer library wants it, prepared by `prepare` from its secret the
+    /// first time. It is wiped with the key.
+    pub(crate) fn schedule(&self, prepare: impl FnOnce(&[u8]) -> Schedule) -> &Schedule {
+        self.shared.schedule.get_or_init(|| prepare(&self.shared.secret))
     }
 
     /// How many messages it may still seal.
@@ -234,7 +248,8 @@ impl Key {
         self.judge(opened, text)
     }
 
-    fn judge(&self, opened: bool, plaintext: &mut [u8]) -> Result<()> {
+    /// Wipes what was not authentic, and counts it.
+    pub(crate) fn judge(&self, opened: bool, plaintext: &mut [u8]) -> Result<()> {
         if opened {
             return Ok(());
         }

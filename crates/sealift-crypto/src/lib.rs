@@ -33,15 +33,19 @@
 
 mod engine;
 mod error;
+mod ffi;
 mod inline;
+mod ipsec_mb;
 mod job;
 mod key;
+mod message;
 mod sequencer;
 mod suite;
 
 pub use engine::{Capabilities, Done, Engine, EngineStats, Stopped};
-pub use error::{Error, Result};
+pub use error::{Error, Result, Unavailable};
 pub use inline::Inline;
+pub use ipsec_mb::IpsecMb;
 pub use job::{
     Destination, Direction, Job, MOST_ASSOCIATED_BYTES, Payload, Refused, Scattered, Source, Unit,
     Units,

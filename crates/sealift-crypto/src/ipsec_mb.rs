@@ -1,0 +1,249 @@
+//! The engine over Intel's multi-buffer library, where that is installed.
+//!
+//! It works on the caller's core, inside `submit`, as [`Inline`](crate::Inline) does, and is the
+//! faster of the two on packets: AES-GCM and ChaCha20-Poly1305 have less to do before the first
+//! byte, and AES-CCM takes the messages of a job side by side.
+//!
+//! The library is opened when the engine is made, and must then agree with `Inline` on every
+//! suite, at lengths around each of its block sizes, in both directions.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use smallvec::SmallVec;
+
+use crate::engine::{Capabilities, Done, Engine, EngineStats, Stopped};
+use crate::error::{Error, Result, Unavailable};
+use crate::ffi::{Library, MOST_CCM_BYTES, MOST_MESSAGES, Schedule};
+use crate::job::{Destination, Direction, Job, Payload, Source, Unit};
+use crate::key::{Key, Nonce};
+use crate::message::Message;
+use crate::suite::{Limits, Suite, TAG_BYTES};
+
+/// Jobs that wait to be polled, at most.
+const DEPTH: usize = 1024;
+
+/// Lengths at which the library is checked: around blocks of 16, 64 and 256 bytes and 48 blocks of
+/// AES, and a packet and a record.
+const CHECKED_BYTES: [usize; 18] =
+    [0, 1, 15, 16, 17, 63, 64, 65, 127, 255, 256, 257, 767, 768, 769, 1350, 4_097, 16_385];
+
+/// Seals and opens at once, with `libIPSec_MB`.
+pub struct IpsecMb<S, D> {
+    library: Library,
+    capabilities: Capabilities,
+    done: VecDeque<Done<S, D>>,
+    stats: EngineStats,
+}
+
+impl<S, D> IpsecMb<S, D> {
+    /// An engine, if the library is installed, is of a known version, and computes what it should.
+    ///
+    /// # Errors
+    /// [`Unavailable`] says which of these it is not.
+    pub fn open() -> Result<Self, Unavailable> {
+        let mut library = Library::open()?;
+        for suite in Suite::ALL {
+            if check(&mut library, suite) != Ok(true) {
+                return Err(Unavailable::Differs { suite });
+            }
+        }
+        let capabilities = Capabilities {
+            name: "ipsec-mb",
+            suites: Suite::ALL.to_vec(),
+            in_place: true,
+            out_of_place: true,
+            most_unit_bytes: u32::MAX as usize,
+            depth: DEPTH,
+            key_slots: None,
+            synchronous: true,
+        };
+        let done = VecDeque::with_capacity(DEPTH);
+        Ok(Self { library, capabilities, done, stats: EngineStats::default() })
+    }
+}
+
+impl<S: Source, D: Destination> Engine<S, D> for IpsecMb<S, D> {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
+        while self.done.len() < DEPTH {
+            let Some(mut job) = jobs.pop_front() else { return Stopped::Empty };
+            let (units_done, result) = perform(&mut self.library, &mut job);
+            let done = Done { job, units_done, result };
+            self.stats.jobs += 1;
+            self.stats.count(&done);
+            self.done.push_back(done);
+            self.stats.depth_high = self.stats.depth_high.max(self.done.len() as u64);
+        }
+        if jobs.is_empty() { Stopped::Empty } else { Stopped::Full }
+    }
+
+    fn poll(&mut self, done: &mut VecDeque<Done<S, D>>) -> usize {
+        let count = self.done.len();
+        done.append(&mut self.done);
+        count
+    }
+
+    fn in_flight(&self) -> usize {
+        self.done.len()
+    }
+
+    fn wait(&mut self, _deadline: Instant) {}
+
+    fn stats(&self) -> EngineStats {
+        self.stats
+    }
+}
+
+/// Does a job; says how many units were done before the first that failed.
+fn perform<S: Source, D: Destination>(
+    library: &mut Library,
+    job: &mut Job<S, D>,
+) -> (usize, Result<()>) {
+    let (suite, direction) = (job.key().suite(), job.direction());
+    // So long a message is no packet and no record, and its lane would overflow.
+    let most = MOST_CCM_BYTES;
+    if suite == Suite::Aes128Ccm && job.units().iter().any(|unit| unit.len_bytes() > most) {
+        return job.perform();
+    }
+    let (key, mut messages) = job.messages();
+    let schedule = key.schedule(|secret| library.schedule(suite, secret));
+    let mut work = Work { library, key, schedule, direction };
+    match suite {
+        Suite::Aes128Ccm => work.side_by_side(&mut messages),
+        _ => work.one_by_one(&mut messages),
+    }
+}
+
+/// What the messages of a job have in common.
+struct Work<'job> {
+    library: &'job mut Library,
+    key: &'job Key,
+    schedule: &'job Schedule,
+    direction: Direction,
+}
+
+impl Work<'_> {
+    fn one_by_one<'job>(
+        &mut self,
+        messages: impl Iterator<Item = Message<'job>>,
+    ) -> (usize, Result<()>) {
+        let mut units_done = 0;
+        for mut message in messages {
+            let tag = self.key_permits().and_then(|()| self.alone(&mut message));
+            if let Err(error) = tag.and_then(|tag| self.finish(message, &tag)) {
+                return (units_done, Err(error));
+            }
+            units_done += 1;
+        }
+        (units_done, Ok(()))
+    }
+
+    fn alone(&mut self, message: &mut Message<'_>) -> Result<[u8; TAG_BYTES]> {
+        if self.key.suite() != Suite::ChaCha20Poly1305 {
+            return Ok(self.library.gcm(self.schedule, self.direction, message));
+        }
+        let mut tag = [0; TAG_BYTES];
+        let (one, its) = (std::slice::from_mut(message), std::slice::from_mut(&mut tag));
+        let done = self.library.batch(self.schedule, self.direction, one, its);
+        if done.is_err() {
+            message.into.fill(0);
+        }
+        done.map(|()| tag)
+    }
+
+    fn side_by_side<'job>(
+        &mut self,
+        messages: &mut impl Iterator<Item = Message<'job>>,
+    ) -> (usize, Result<()>) {
+        let mut units_done = 0;
+        let mut tags = [[0; TAG_BYTES]; MOST_MESSAGES];
+        loop {
+            let mut batch: SmallVec<[Message<'job>; MOST_MESSAGES]> =
+                messages.take(MOST_MESSAGES).collect();
+            if batch.is_empty() {
+                return (units_done, Ok(()));
+            }
+            let tags = &mut tags[..batch.len()];
+            let mut result = self.key_permits();
+            if result.is_ok() {
+                result = self.library.batch(self.schedule, self.direction, &mut batch, tags);
+            }
+            for (message, tag) in batch.into_iter().zip(tags) {
+                match result {
+                    Ok(()) => result = self.finish(message, tag),
+                    // It may have been opened before the one that failed was looked at.
+                    Err(_) => message.into.fill(0),
+                }
+                units_done += usize::from(result.is_ok());
+            }
+            if result.is_err() {
+                return (units_done, result);
+            }
+        }
+    }
+
+    /// Whether the key may still be used; what is sealed was counted before.
+    fn key_permits(&self) -> Result<()> {
+        match self.direction {
+            Direction::Seal => Ok(()),
+            Direction::Open => self.key.may_open(),
+        }
+    }
+
+    /// Puts the tag behind what was sealed, or judges by it what was opened.
+    fn finish(&self, message: Message<'_>, tag: &[u8; TAG_BYTES]) -> Result<()> {
+        match self.direction {
+            Direction::Seal => {
+                message.tag_into.copy_from_slice(tag);
+                Ok(())
+            }
+            Direction::Open => {
+                let authentic = verify_slices_are_equal(tag, &message.tag).is_ok();
+                self.key.judge(authentic, message.into)
+            }
+        }
+    }
+}
+
+/// Whether a suite of the library seals as `Inline` does, opens that again, and nothing else.
+fn check(library: &mut Library, suite: Suite) -> Result<bool> {
+    let secret: Vec<u8> = (1..=suite.key_bytes() as u8).collect();
+    let limits = Limits { seals: u64::MAX, failures: u64::MAX };
+    let key = Key::new(suite, &secret, limits)?;
+    for (number, len) in (0..).zip(CHECKED_BYTES) {
+        let text: Vec<u8> = (0..len).map(|at| (at * 7 + number) as u8).collect();
+        let nonce = Nonce::of(&[0x5A; 12], number as u64);
+        let associated = &secret[..number % 14];
+        let mut sealed = vec![0; len + TAG_BYTES];
+        key.seal(nonce, associated, &text, &[], &mut sealed)?;
+        let mut work = |direction, source: &[u8], room: usize| {
+            let unit = Unit::new(nonce, 0..source.len(), 0).with(associated)?;
+            let payload = Payload::Apart { source: source.to_vec(), destination: vec![0; room] };
+            let units = [unit].into_iter().collect();
+            let mut job = match direction {
+                Direction::Seal => Job::seal(&key, payload, units, 0),
+                Direction::Open => Job::open(&key, payload, units, 0),
+            }
+            .map_err(|refused| refused.error)?;
+            perform(library, &mut job).1?;
+            match job.into_parts().0 {
+                Payload::Apart { destination, .. } => Ok(destination),
+                Payload::InPlace(buffer) => Ok(buffer),
+            }
+        };
+        let seals = work(Direction::Seal, &text, sealed.len())? == sealed;
+        let opens = work(Direction::Open, &sealed, len)? == text;
+        let last = sealed.len() - 1;
+        sealed[last] ^= 1;
+        let refuses = work(Direction::Open, &sealed, len) == Err(Error::Inauthentic);
+        if !(seals && opens && refuses) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
