@@ -34,6 +34,9 @@
 mod engine;
 mod error;
 mod ffi;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inline;
 mod ipsec_mb;
 mod job;

@@ -1,17 +1,12 @@
 //! Every engine against `Inline`: the same bytes at every length, wherever they lie.
 
-#[path = "../../sealift-io/tests/support/skip.rs"]
-mod skip;
-
-use std::collections::VecDeque;
+mod support;
 
 use sealift_crypto::{
-    Destination, Direction, Done, Engine, Error, Inline, IpsecMb, Job, Key, Limits, NONCE_BYTES,
-    Nonce, Payload, Scattered, Source, Stopped, Suite, TAG_BYTES, Unavailable, Unit, Units,
+    Direction, Engine, Error, Inline, Job, Key, Limits, NONCE_BYTES, Nonce, Payload, Scattered,
+    Suite, TAG_BYTES, Unit, Units,
 };
-
-type Bytes = Scattered<Vec<u8>>;
-type AnyEngine = Box<dyn Engine<Bytes, Vec<u8>>>;
+use support::*;
 
 /// The longest message of TLS is 16,384 bytes; a job may hold longer ones all the same.
 const MOST_BYTES: usize = 70_000;
@@ -19,40 +14,6 @@ const MOST_BYTES: usize = 70_000;
 fn key(suite: Suite) -> Key {
     let secret: Vec<u8> = (0..suite.key_bytes() as u8).map(|byte| byte ^ 0x35).collect();
     Key::new(suite, &secret, Limits { seals: u64::MAX, failures: u64::MAX }).unwrap()
-}
-
-/// The engines of this machine, but for `Inline`.
-fn others(test: &str) -> Vec<AnyEngine> {
-    match IpsecMb::open() {
-        Ok(engine) => vec![Box::new(engine)],
-        Err(Unavailable::NotInstalled { .. }) => {
-            skip::skip(&format!("{test}: ipsec-mb"), "needs the package libipsec-mb1");
-            Vec::new()
-        }
-        Err(error) => {
-            skip::skip(&format!("{test}: ipsec-mb"), &error.to_string());
-            Vec::new()
-        }
-    }
-}
-
-fn perform<S: Source, D: Destination>(
-    engine: &mut (impl Engine<S, D> + ?Sized),
-    job: Job<S, D>,
-) -> Done<S, D> {
-    let mut jobs = VecDeque::from([job]);
-    assert_eq!(engine.submit(&mut jobs), Stopped::Empty);
-    let mut done = VecDeque::new();
-    assert_eq!(engine.poll(&mut done), 1);
-    assert_eq!(engine.in_flight(), 0);
-    done.pop_front().unwrap()
-}
-
-fn memory<S, D>(job: Job<S, D>) -> D {
-    match job.into_parts().0 {
-        Payload::Apart { destination, .. } => destination,
-        Payload::InPlace(buffer) => buffer,
-    }
 }
 
 /// What a job leaves in its destination.
