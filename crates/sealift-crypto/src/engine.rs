@@ -133,6 +133,40 @@ pub trait Engine<S, D>: Send {
     fn stats(&self) -> EngineStats;
 }
 
+impl<S, D, E: Engine<S, D> + ?Sized> Engine<S, D> for Box<E> {
+    fn capabilities(&self) -> &Capabilities {
+        (**self).capabilities()
+    }
+
+    fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
+        (**self).submit(jobs)
+    }
+
+    fn poll(&mut self, done: &mut VecDeque<Done<S, D>>) -> usize {
+        (**self).poll(done)
+    }
+
+    fn in_flight(&self) -> usize {
+        (**self).in_flight()
+    }
+
+    fn wait(&mut self, deadline: Instant) {
+        (**self).wait(deadline);
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        (**self).readiness()
+    }
+
+    fn quiesce(&mut self, deadline: Instant, done: &mut VecDeque<Done<S, D>>) -> Result<()> {
+        (**self).quiesce(deadline, done)
+    }
+
+    fn stats(&self) -> EngineStats {
+        (**self).stats()
+    }
+}
+
 impl EngineStats {
     /// Counts a job that comes back.
     pub(crate) fn count<S, D>(&mut self, done: &Done<S, D>) {

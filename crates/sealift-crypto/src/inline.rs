@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use crate::engine::{Capabilities, Done, Engine, EngineStats, Stopped};
 use crate::job::{Destination, Job, Source};
+use crate::panics;
 use crate::suite::Suite;
 
+const NAME: &str = "inline";
 /// Jobs that wait to be polled, at most.
 const DEPTH: usize = 1024;
 
@@ -22,7 +24,7 @@ impl<S, D> Inline<S, D> {
     /// An engine; it has no queue but for what is done.
     pub fn new() -> Self {
         let capabilities = Capabilities {
-            name: "inline",
+            name: NAME,
             suites: Suite::ALL.to_vec(),
             in_place: true,
             out_of_place: true,
@@ -48,9 +50,8 @@ impl<S: Source, D: Destination> Engine<S, D> for Inline<S, D> {
 
     fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
         while self.done.len() < DEPTH {
-            let Some(mut job) = jobs.pop_front() else { return Stopped::Empty };
-            let (units_done, result) = job.perform();
-            let done = Done { job, units_done, result };
+            let Some(job) = jobs.pop_front() else { return Stopped::Empty };
+            let done = panics::perform(job, NAME);
             self.stats.jobs += 1;
             self.stats.count(&done);
             self.done.push_back(done);

@@ -229,31 +229,50 @@ impl<S: Source, D: Destination> Job<S, D> {
         }
     }
 
-    /// Does the work on this core; says how many units were done before the first that failed.
-    pub(crate) fn perform(&mut self) -> (usize, Result<()>) {
+    /// Does the work on this core; `units_done` grows by one with each unit.
+    pub(crate) fn perform(&mut self, units_done: &mut usize) -> Result<()> {
         let Self { key, direction, payload, units, .. } = self;
-        for (at, unit) in units.iter().enumerate() {
-            let done = match (&mut *payload, *direction) {
+        for unit in units.iter() {
+            match (&mut *payload, *direction) {
                 (Payload::Apart { source, destination }, Direction::Seal) => {
-                    seal_apart(key, unit, source, destination.bytes_mut())
+                    seal_apart(key, unit, source, destination.bytes_mut())?;
                 }
                 (Payload::Apart { source, destination }, Direction::Open) => {
-                    open_apart(key, unit, source, destination.bytes_mut())
+                    open_apart(key, unit, source, destination.bytes_mut())?;
                 }
                 (Payload::InPlace(buffer), Direction::Seal) => {
-                    seal_in_place(key, unit, buffer.bytes_mut())
+                    seal_in_place(key, unit, buffer.bytes_mut())?;
                 }
                 (Payload::InPlace(buffer), Direction::Open) => key.open_in_place(
                     unit.nonce,
                     unit.associated(),
                     &mut buffer.bytes_mut()[unit.from()],
-                ),
-            };
-            if let Err(error) = done {
-                return (at, Err(error));
+                )?,
+            }
+            *units_done += 1;
+        }
+        Ok(())
+    }
+
+    /// Where the outcome of unit `at` is.
+    pub(crate) fn outcome_mut(&mut self, at: usize) -> Option<&mut [u8]> {
+        let to = self.units.get(at)?.to(self.direction);
+        match &mut self.payload {
+            Payload::Apart { destination: into, .. } | Payload::InPlace(into) => {
+                into.bytes_mut().get_mut(to)
             }
         }
-        (units.len(), Ok(()))
+    }
+
+    /// Clears the outcomes from unit `from` on, which failed. In place they are sources still.
+    pub(crate) fn wipe(&mut self, from: usize) {
+        if !self.is_in_place() {
+            (from..self.units.len()).for_each(|at| {
+                if let Some(outcome) = self.outcome_mut(at) {
+                    outcome.fill(0);
+                }
+            });
+        }
     }
 
     /// Its key, and its messages one by one.

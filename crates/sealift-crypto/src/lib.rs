@@ -31,6 +31,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod bell;
 mod engine;
 mod error;
 mod ffi;
@@ -42,8 +43,11 @@ mod ipsec_mb;
 mod job;
 mod key;
 mod message;
+mod panics;
 mod sequencer;
 mod suite;
+mod sync;
+mod workers;
 
 pub use engine::{Capabilities, Done, Engine, EngineStats, Stopped};
 pub use error::{Error, Result, Unavailable};
@@ -56,3 +60,4 @@ pub use job::{
 pub use key::{Key, Nonce};
 pub use sequencer::{Place, Sequencer};
 pub use suite::{Limits, NONCE_BYTES, Suite, TAG_BYTES};
+pub use workers::{Workers, WorkersBuilder};
