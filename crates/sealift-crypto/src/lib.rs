@@ -32,6 +32,7 @@
 #![deny(unsafe_code)]
 
 mod bell;
+mod coprocessor;
 mod engine;
 mod error;
 mod ffi;
@@ -44,11 +45,13 @@ mod job;
 mod key;
 mod message;
 mod panics;
+mod random;
 mod sequencer;
 mod suite;
 mod sync;
 mod workers;
 
+pub use coprocessor::{Coprocessor, CoprocessorBuilder, Crash};
 pub use engine::{Capabilities, Done, Engine, EngineStats, Stopped};
 pub use error::{Error, Result, Unavailable};
 pub use inline::Inline;

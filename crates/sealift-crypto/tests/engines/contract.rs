@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealift_crypto::{Inline, Workers};
+use sealift_crypto::{Coprocessor, Crash, Inline, Workers};
 
 use crate::run::{Allowed, Boxed, Caller, Telltale, seeds};
 
@@ -17,6 +17,10 @@ fn candidate(name: &str, make: impl Fn(u64) -> Boxed + 'static) -> Candidate {
     Candidate { name: name.into(), make: Box::new(make), allowed: Allowed::default() }
 }
 
+fn failing(name: &str, make: impl Fn(u64) -> Boxed + 'static) -> Candidate {
+    Candidate { allowed: Allowed { failures: true, corruption: false }, ..candidate(name, make) }
+}
+
 /// Those that do what they are asked.
 pub(crate) fn honest() -> Vec<Candidate> {
     vec![
@@ -26,17 +30,28 @@ pub(crate) fn honest() -> Vec<Candidate> {
             let builder = Workers::builder().threads(2).spin(Duration::ZERO);
             Box::new(builder.batch(1, 1).depth(5).build().unwrap())
         }),
+        candidate("coprocessor", |seed| {
+            let builder = Coprocessor::builder().depth(9).key_slots(2).accepts(4);
+            Box::new(builder.reorders().seed(seed).build().unwrap())
+        }),
         candidate("workers, none", |_| Box::new(Workers::builder().threads(0).build().unwrap())),
     ]
 }
 
 /// All of them.
 pub(crate) fn every() -> Vec<Candidate> {
-    honest()
+    let mut all = honest();
+    all.push(failing("coprocessor that loses", |seed| {
+        Box::new(Coprocessor::builder().loses_once_in(20).seed(seed).build().unwrap())
+    }));
+    all.push(failing("coprocessor that hangs", |_| {
+        Box::new(Coprocessor::builder().depth(200).crashes_after(60, Crash::Hangs).build().unwrap())
+    }));
+    all
 }
 
 const JOBS: usize = 150;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_millis(300);
 
 #[test]
 fn every_job_comes_back_once_and_right() {

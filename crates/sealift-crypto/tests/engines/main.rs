@@ -9,6 +9,7 @@
 //! Every run prints its seed if it fails; `SEALIFT_SEED` repeats one.
 
 mod contract;
+mod coprocessor;
 mod memory;
 mod plan;
 mod run;

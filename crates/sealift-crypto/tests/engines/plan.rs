@@ -139,8 +139,8 @@ impl Planner {
     }
 
     fn message(&mut self, key: &Key, direction: Direction, from: usize, to: usize) -> Message {
-        let most = [20, 300, 1350, 16_384][self.chance.below(4)];
-        let len = self.chance.below(most + 1);
+        let most = [20, 300, 1350, 1350, 4096, 16_384][self.chance.below(6)];
+        let len = if self.chance.once_in(20) { 0 } else { self.chance.below(most + 1) };
         let (text, associated) = (self.chance.bytes(len), self.chance.below(33));
         let associated = self.chance.bytes(associated);
         let nonce = Nonce::of(&[7; NONCE_BYTES], self.messages);

@@ -7,28 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use sealift_crypto::{
-    Done, Engine, Error, Inline, Job, Key, Limits, Nonce, Payload, Source, Stopped, Suite,
-    TAG_BYTES, Unit, Workers,
-};
+use sealift_crypto::{Done, Engine, Error, Inline, Job, Source, Stopped, TAG_BYTES, Workers};
 
 use crate::memory::{Census, Page, Text};
-use crate::run::Boxed;
-
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
-
-fn key() -> Key {
-    let suite = Suite::Aes128Gcm;
-    Key::new(suite, &[1; 16], Limits::tls(suite)).unwrap()
-}
-
-fn seal<S: Source>(key: &Key, source: S, page: Page, len: usize, tag: u64) -> Job<S, Page> {
-    let unit = Unit::new(Nonce::of(&[0; 12], tag), 0..len, 0);
-    let payload = Payload::Apart { source, destination: page };
-    Job::seal(key, payload, [unit].into_iter().collect(), tag).unwrap()
-}
+use crate::run::{Boxed, key, seal, soon};
 
 /// A source that tells which threads read it.
 #[derive(Clone)]
