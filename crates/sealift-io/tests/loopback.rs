@@ -216,3 +216,25 @@ fn a_unix_stream_is_acknowledged_once_it_is_read() {
         }
     }
 }
+
+/// Nobody reads: what fits into the socket is handed over, and the rest is not by the deadline.
+#[test]
+fn what_is_handed_over_has_left_the_queue() {
+    for backend in BACKENDS {
+        for (near, far) in [tcp_pair(), unix_pair()] {
+            let mut sender = Sender::builder().backend(backend).build(near).unwrap();
+            sender.queue(pattern(10_000, 1)).unwrap();
+            sender.hand_over(deadline(10)).unwrap();
+            assert!(sender.is_handed_over(), "{backend}");
+            for _ in 0..24 {
+                sender.queue(vec![2; 1 << 20]).unwrap();
+            }
+            let late = sender.hand_over(Instant::now() + Duration::from_millis(50));
+            assert!(matches!(late, Err(sealift_io::Error::Deadline { .. })), "{backend} {late:?}");
+            let drain = Drain::collect(far);
+            sender.hand_over(deadline(20)).unwrap();
+            assert!(!sender.close(deadline(20)).aborted);
+            assert_eq!(drain.join().len(), 10_000 + (24 << 20), "{backend}");
+        }
+    }
+}

@@ -192,6 +192,24 @@ impl Sender {
         self.tally()
     }
 
+    /// Waits until the kernel has taken everything queued before, as an ordinary blocking send
+    /// does; the buffers come back later.
+    ///
+    /// # Errors
+    /// The stream's first fatal error, this time and every time; [`Error::Deadline`] when it
+    /// passes.
+    pub fn hand_over(&mut self, deadline: Instant) -> Result<()> {
+        if !self.is_handed_over() {
+            self.drive(deadline, |machine| machine.queued() == 0 && machine.sending() == 0)?;
+        }
+        self.machine.fault().map_or(Ok(()), |fault| Err(fault.clone()))
+    }
+
+    /// Whether the kernel has taken everything queued so far, as far as its answers were read.
+    pub fn is_handed_over(&self) -> bool {
+        self.machine.queued() == 0 && self.machine.sending() == 0
+    }
+
     /// What was released since the last flush, or the stream's first fatal error.
     pub(super) fn tally(&mut self) -> Result<Tally> {
         match self.machine.fault() {
