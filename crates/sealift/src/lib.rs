@@ -13,16 +13,20 @@
 //! |---|---|
 //! | [`io`] | memory and sockets: pool, leases, zero-copy send, receive, what the machine can do |
 //! | [`crypto`] | AEAD engines that take owned jobs: on this core, on other cores, on devices |
+//! | `tls` | TLS streams from rustls's configurations; with the feature `tls` |
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `tokio` | `io::AsyncSender`: completions as futures |
 //! | `sandbox` | `io::sandbox`: private network namespaces and devices that do not copy |
 //! | `baseline` | `io::baseline`: the bare loops that the library is measured against |
+//! | `tls` | the module of that name |
 #![forbid(unsafe_code)]
 
 pub use sealift_crypto as crypto;
 pub use sealift_io as io;
+#[cfg(feature = "tls")]
+pub use sealift_tls as tls;
 
 pub use io::{
     Backend, Buffer, Completion, Error, Event, Frozen, Lease, Message, Outcome, Policy, Pool,

@@ -1,0 +1,236 @@
+//! What was received and not read yet: bytes in; data, messages and decisions out. No socket here.
+//!
+//! ```text
+//!  bytes   │ read │ staged │ records │ a part of one │ room │
+//!                     │          │
+//!                     │ copy     │ open, if the whole record fits
+//!                     ▼          ▼
+//!                 the caller's memory
+//! ```
+//!
+//! 1. A record that fits is opened straight into the caller's memory. One that does not is opened
+//!    where it lies, and copied out from there: `staged`.
+//! 2. Records are opened one by one, in order, and each with the key that its predecessor left:
+//!    none is opened ahead of a KeyUpdate.
+//! 3. What carries no data is counted, and too much of it in a row is refused.
+
+use std::ops::Range;
+
+use zeroize::Zeroize;
+
+use crate::alert::Alert;
+use crate::epoch::Epoch;
+use crate::error::{Error, Result, Violation};
+use crate::opening::{Opened, Opening};
+use crate::post_handshake::{Message, PostHandshake, Side};
+use crate::record::{ContentType, MOST_RECORD_BYTES, whole_record};
+
+/// Room for what is received at a time. Pages that nothing was received into are never touched.
+const ROOM_BYTES: usize = 128 * 1024;
+/// Messages without data in a row that are suffered.
+const MOST_FRUITLESS: u32 = 1024;
+
+/// What came of the bytes so far.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// So many bytes, at least one, are in the caller's memory now.
+    Data(usize),
+    /// More bytes are needed.
+    Starved,
+    /// The peer's close_notify: there is no more.
+    Ended,
+    /// The peer's next key is to be given to [`Inflow::rotate`].
+    KeyUpdate {
+        /// The peer wants ours updated, too.
+        is_requested: bool,
+    },
+    /// A ticket to resume with.
+    Ticket(Vec<u8>),
+    /// The peer asks for another handshake, and is to be refused.
+    Renegotiation,
+}
+
+/// What was opened, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) direct_records: u64,
+    pub(crate) staged_bytes: u64,
+    pub(crate) key_updates: u64,
+}
+
+/// Received bytes on their way to the reader.
+pub(crate) struct Inflow {
+    bytes: Vec<u8>,
+    /// Received and not opened.
+    sealed: Range<usize>,
+    /// Opened in place and not copied out.
+    staged: Range<usize>,
+    opening: Opening,
+    control: Control,
+    pub(crate) counts: Counts,
+}
+
+impl Inflow {
+    /// `received` came with the end of the handshake, behind it.
+    pub(crate) fn new(side: Side, opening: Opening, received: &[u8]) -> Self {
+        let mut bytes = vec![0; ROOM_BYTES.max(received.len())];
+        bytes[..received.len()].copy_from_slice(received);
+        let tls13 = opening.is_tls13();
+        let post_handshake = PostHandshake::new(side, tls13);
+        Self {
+            bytes,
+            sealed: 0..received.len(),
+            staged: 0..0,
+            opening,
+            control: Control { post_handshake, tls13, fruitless: 0 },
+            counts: Counts::default(),
+        }
+    }
+
+    /// Where to receive to; ask when [`Step::Starved`].
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        if self.sealed.is_empty() {
+            self.sealed = 0..0;
+        } else if self.bytes.len() - self.sealed.start < MOST_RECORD_BYTES {
+            self.bytes.copy_within(self.sealed.clone(), 0);
+            self.sealed = 0..self.sealed.len();
+        }
+        &mut self.bytes[self.sealed.end..]
+    }
+
+    /// So many bytes were received there.
+    pub(crate) fn received(&mut self, count: usize) {
+        self.sealed.end += count;
+    }
+
+    /// Opens with this key from now on.
+    pub(crate) fn rotate(&mut self, epoch: Epoch) {
+        self.opening.rotate(epoch);
+        self.counts.key_updates += 1;
+    }
+
+    /// Goes one step on. `into` is not empty, and what is behind the data in it is of no use.
+    pub(crate) fn step(&mut self, into: &mut [u8]) -> Result<Step> {
+        loop {
+            if !self.staged.is_empty() {
+                return Ok(Step::Data(self.copy_out(into)));
+            }
+            if let Some(step) = self.control.next_message()? {
+                return Ok(step);
+            }
+            let at = self.sealed.start;
+            let waiting = &self.bytes[self.sealed.clone()];
+            let Some(header) = whole_record(waiting, self.opening.most_expansion_bytes())? else {
+                return Ok(Step::Starved);
+            };
+            let room = self.opening.room_bytes(&header)?;
+            let record = &mut self.bytes[at..at + header.record_bytes()];
+            self.sealed.start += record.len();
+            let step = if header.content == ContentType::ApplicationData && room <= into.len() {
+                let into = &mut into[..room];
+                let opened = self.opening.open_apart(&header, record, into)?;
+                let content = &into[..opened.len_bytes];
+                let step = self.control.take(opened, content);
+                match opened.content {
+                    ContentType::ApplicationData => self.counts.direct_records += 1,
+                    // A secret, perhaps.
+                    _ => into.zeroize(),
+                }
+                step?
+            } else {
+                let (opened, text) = self.opening.open_in_place(&header, record)?;
+                let step = self.control.take(opened, &record[text.clone()])?;
+                if let Some(Step::Data(_)) = step {
+                    self.staged = at + text.start..at + text.end;
+                    self.count(text.len());
+                    continue;
+                }
+                step
+            };
+            match step {
+                Some(Step::Data(len)) => {
+                    self.count(len);
+                    return Ok(Step::Data(len));
+                }
+                Some(step) => return Ok(step),
+                None => {}
+            }
+        }
+    }
+
+    fn count(&mut self, len_bytes: usize) {
+        self.counts.records += 1;
+        self.counts.bytes += len_bytes as u64;
+    }
+
+    fn copy_out(&mut self, into: &mut [u8]) -> usize {
+        let count = into.len().min(self.staged.len());
+        let from = self.staged.start..self.staged.start + count;
+        into[..count].copy_from_slice(&self.bytes[from]);
+        self.staged.start += count;
+        self.counts.staged_bytes += count as u64;
+        count
+    }
+}
+
+/// What becomes of an opened record.
+struct Control {
+    post_handshake: PostHandshake,
+    tls13: bool,
+    /// Messages without data since the last data.
+    fruitless: u32,
+}
+
+impl Control {
+    /// Judges a record by its type; `None` if it leads to nothing by itself.
+    fn take(&mut self, opened: Opened, content: &[u8]) -> Result<Option<Step>> {
+        let is_handshake = opened.content == ContentType::Handshake;
+        if !is_handshake && !self.post_handshake.is_between_messages() {
+            return Err(Error::Peer(Violation::UnexpectedMessage));
+        }
+        match opened.content {
+            ContentType::ApplicationData if content.is_empty() => {
+                self.suffer()?;
+                Ok(None)
+            }
+            ContentType::ApplicationData => {
+                self.fruitless = 0;
+                Ok(Some(Step::Data(content.len())))
+            }
+            ContentType::Handshake => {
+                self.post_handshake.push(content)?;
+                Ok(None)
+            }
+            ContentType::Alert => match Alert::parse(content, self.tls13)? {
+                Alert::CloseNotify => Ok(Some(Step::Ended)),
+                Alert::Fatal(description) => Err(Error::Alert(description)),
+                Alert::Warning => {
+                    self.suffer()?;
+                    Ok(None)
+                }
+            },
+            ContentType::ChangeCipherSpec => Err(Error::Peer(Violation::UnexpectedMessage)),
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Option<Step>> {
+        let step = match self.post_handshake.next()? {
+            None => return Ok(None),
+            Some(Message::Ticket(ticket)) => Step::Ticket(ticket.to_vec()),
+            Some(Message::KeyUpdate { is_requested }) => Step::KeyUpdate { is_requested },
+            Some(Message::Renegotiation) => Step::Renegotiation,
+        };
+        self.suffer()?;
+        Ok(Some(step))
+    }
+
+    fn suffer(&mut self) -> Result<()> {
+        self.fruitless += 1;
+        if self.fruitless > MOST_FRUITLESS {
+            return Err(Error::Peer(Violation::Fruitless));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! TLS streams whose sealing is the copy: the handshake is rustls's, the records are ours.
+//!
+//! ```text
+//!  write ──► Pieces ──► Sealing ──► Lease ──► sealift_io::Sender ──► kernel      outflow.rs
+//!                                                   │ rustls: secrets, tickets   link.rs
+//!  read ◄── the caller's memory ◄── Opening ◄── received bytes ◄──── kernel      inflow.rs
+//! ```
+//!
+//! Users keep their own rustls configurations. After the handshake rustls hands over the traffic
+//! secrets; from there on records are sealed from the caller's memory straight into pool leases,
+//! which leave by zero-copy where the path has it, and are opened straight into the caller's memory
+//! where a whole record fits.
+//!
+//! ```no_run
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//! use std::sync::Arc;
+//! use std::time::{Duration, Instant};
+//! use sealift_tls::{TlsStream, rustls};
+//!
+//! # fn get(config: Arc<rustls::ClientConfig>) -> Result<(), Box<dyn std::error::Error>> {
+//! let deadline = Instant::now() + Duration::from_secs(10);
+//! let socket = TcpStream::connect("example.org:443")?;
+//! let mut stream = TlsStream::connect(socket, config, "example.org".try_into()?, deadline)?;
+//! stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+//! let mut answer = Vec::new();
+//! stream.read_to_end(&mut answer)?; // an error, if it ended without close_notify
+//! assert!(!stream.close(deadline)?.aborted);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod alert;
+mod builder;
+mod epoch;
+mod error;
+mod handshake;
+mod inflow;
+mod link;
+mod opening;
+mod outflow;
+mod pieces;
+mod post_handshake;
+mod record;
+mod sealing;
+mod secrets;
+mod split;
+mod stats;
+mod stream;
+
+pub use builder::TlsStreamBuilder;
+pub use error::{Error, Result, Violation};
+pub use split::{Closed, TlsReader, TlsWriter};
+pub use stats::Stats;
+pub use stream::TlsStream;
+
+pub use rustls;

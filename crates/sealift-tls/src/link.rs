@@ -1,0 +1,176 @@
+//! What the two halves of a stream share.
+//!
+//! ```text
+//!  TlsReader ──wants──► Link ◄──► Outflow, locked while somebody writes ◄── TlsWriter
+//! ```
+//!
+//! 1. The reading half never waits for the lock: a writer may hold it as long as the peer does not
+//!    read, and the peer may not read before this side does. It leaves a want, and tries.
+//! 2. Whoever gives the lock up looks at the wants afterwards. So a want that was left while the
+//!    lock was held is seen: by its holder, or by the one who left it.
+//! 3. The first error that is fatal to both halves is kept.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+
+use rustix::net::{Shutdown, shutdown};
+
+use crate::error::{Error, Result};
+use crate::handshake::Negotiated;
+use crate::inflow;
+use crate::outflow::Outflow;
+use crate::secrets::Secrets;
+use crate::stats::Stats;
+
+/// What the reading half wants of the writing side.
+pub(crate) struct Wants;
+
+impl Wants {
+    /// A KeyUpdate, because the peer requested it. Requests that come before it is sent share it
+    /// (RFC 8446 section 4.6.3), so their number does not matter.
+    pub(crate) const ANSWER: u8 = 1;
+    /// The warning that there will be no second handshake.
+    pub(crate) const REFUSAL: u8 = 2;
+    /// What is sealed has not all left, and no writer waits for it.
+    pub(crate) const PUMP: u8 = 4;
+    pub(crate) const ANY: u8 = 7;
+}
+
+/// The reading half's counts, as last published.
+#[derive(Debug, Default)]
+struct Opened {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    direct_records: AtomicU64,
+    staged_bytes: AtomicU64,
+    key_updates: AtomicU64,
+}
+
+/// Shared by the halves of one stream.
+pub(crate) struct Link {
+    outflow: Mutex<Outflow>,
+    secrets: Mutex<Secrets>,
+    wants: AtomicU8,
+    failure: OnceLock<Error>,
+    opened: Opened,
+    pub(crate) negotiated: Negotiated,
+    socket: OwnedFd,
+}
+
+impl Link {
+    pub(crate) fn new(
+        outflow: Outflow,
+        secrets: Secrets,
+        negotiated: Negotiated,
+        socket: OwnedFd,
+    ) -> Self {
+        Self {
+            outflow: Mutex::new(outflow),
+            secrets: Mutex::new(secrets),
+            wants: AtomicU8::new(0),
+            failure: OnceLock::new(),
+            opened: Opened::default(),
+            negotiated,
+            socket,
+        }
+    }
+
+    /// Runs `work` on the writing side, then does what was wanted meanwhile (invariant 2).
+    pub(crate) fn with_outflow<R>(&self, work: impl FnOnce(&mut Outflow) -> R) -> R {
+        let done = work(&mut self.outflow.lock().unwrap_or_else(PoisonError::into_inner));
+        self.tend();
+        done
+    }
+
+    /// Does what is wanted of the writing side, if nobody is at it; says whether something is left
+    /// that only time brings.
+    pub(crate) fn tend(&self) -> bool {
+        while self.wants(Wants::ANY) {
+            let before = self.wants.load(Ordering::SeqCst);
+            let tended = match self.try_outflow() {
+                Some(mut outflow) => outflow.tend(self),
+                // Its holder looks after it.
+                None => return true,
+            };
+            if tended.is_err() || self.wants.load(Ordering::SeqCst) == before {
+                // An error of the connection shows at the next write.
+                return tended.is_ok();
+            }
+        }
+        false
+    }
+
+    fn try_outflow(&self) -> Option<MutexGuard<'_, Outflow>> {
+        match self.outflow.try_lock() {
+            Ok(outflow) => Some(outflow),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Held for a moment only.
+    pub(crate) fn secrets(&self) -> MutexGuard<'_, Secrets> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a want. Sequentially consistent with the lock's use: see invariant 2.
+    pub(crate) fn want(&self, want: u8) {
+        self.wants.fetch_or(want, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wants(&self, want: u8) -> bool {
+        self.wants.load(Ordering::SeqCst) & want != 0
+    }
+
+    /// Takes a want, if it is there, so that it is done once.
+    pub(crate) fn take_want(&self, want: u8) -> bool {
+        self.wants.fetch_and(!want, Ordering::SeqCst) & want != 0
+    }
+
+    /// The error that ended the connection, if one did.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
+    }
+
+    /// Ends the connection: tells the peer if that is possible without waiting, and wakes a writer
+    /// that waits for it.
+    pub(crate) fn fail(&self, error: &Error) {
+        if self.failure.set(error.clone()).is_err() {
+            return;
+        }
+        match (self.try_outflow(), error.alert()) {
+            (Some(mut outflow), Some(alert)) => {
+                // The peer may be gone.
+                let _ = outflow.send_alert(alert);
+            }
+            (Some(_), None) => {}
+            (None, _) => drop(shutdown(&self.socket, Shutdown::Both)),
+        }
+    }
+
+    pub(crate) fn publish(&self, counts: &inflow::Counts) {
+        let opened = &self.opened;
+        // Relaxed: they are figures, and nothing is concluded from them.
+        opened.records.store(counts.records, Ordering::Relaxed);
+        opened.bytes.store(counts.bytes, Ordering::Relaxed);
+        opened.direct_records.store(counts.direct_records, Ordering::Relaxed);
+        opened.staged_bytes.store(counts.staged_bytes, Ordering::Relaxed);
+        opened.key_updates.store(counts.key_updates, Ordering::Relaxed);
+    }
+
+    /// The figures so far. Waits for a writer that is at work.
+    pub(crate) fn stats(&self) -> Stats {
+        let opened = &self.opened;
+        let counts = inflow::Counts {
+            records: opened.records.load(Ordering::Relaxed),
+            bytes: opened.bytes.load(Ordering::Relaxed),
+            direct_records: opened.direct_records.load(Ordering::Relaxed),
+            staged_bytes: opened.staged_bytes.load(Ordering::Relaxed),
+            key_updates: opened.key_updates.load(Ordering::Relaxed),
+        };
+        let (sealed, sender) =
+            self.with_outflow(|outflow| (outflow.counts, outflow.sender_stats()));
+        Stats::new(&sealed, &counts, sender)
+    }
+}

@@ -1,0 +1,132 @@
+//! The way in to plaintext: records opened into the caller's memory, or where they lie.
+//!
+//! A TLS 1.3 record hides what it carries behind its content (RFC 8446 section 5.2): `content │
+//! type │ zeros`. Room is needed for all of it, and what it was shows afterwards.
+
+use std::ops::Range;
+
+use sealift_crypto::TAG_BYTES;
+
+use crate::epoch::{EXPLICIT_BYTES, Epoch, associated_tls12};
+use crate::error::{Error, Result, Violation};
+use crate::record::{ContentType, HEADER_BYTES, Header, MOST_PLAINTEXT_BYTES};
+
+/// Opens the records of one direction.
+pub(crate) struct Opening {
+    epoch: Epoch,
+}
+
+/// What a record turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) content: ContentType,
+    /// The length of its content, in bytes.
+    pub(crate) len_bytes: usize,
+}
+
+impl Opening {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self { epoch }
+    }
+
+    /// Opens with this key from now on.
+    pub(crate) fn rotate(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
+    pub(crate) fn is_tls13(&self) -> bool {
+        self.epoch.layout.is_tls13()
+    }
+
+    /// By how much a body may be longer than the most plaintext.
+    pub(crate) fn most_expansion_bytes(&self) -> usize {
+        self.epoch.layout.most_expansion_bytes()
+    }
+
+    /// The room that a record's plaintext needs: its length, and in TLS 1.3 its type and padding.
+    pub(crate) fn room_bytes(&self, header: &Header) -> Result<usize> {
+        let expected = !self.is_tls13() || header.content == ContentType::ApplicationData;
+        if !expected || header.content == ContentType::ChangeCipherSpec {
+            return Err(Error::Peer(Violation::UnexpectedMessage));
+        }
+        let room = header.body_bytes.checked_sub(self.epoch.layout.explicit_bytes() + TAG_BYTES);
+        // A body that cannot hold even an empty record was not sealed by anybody.
+        room.filter(|&room| room > 0 || !self.is_tls13()).ok_or(Error::Inauthentic)
+    }
+
+    /// Opens `record` into `into`, which has exactly the room that it needs. If it is not
+    /// authentic, `into` holds zeros.
+    pub(crate) fn open_apart(
+        &mut self,
+        header: &Header,
+        record: &[u8],
+        into: &mut [u8],
+    ) -> Result<Opened> {
+        let (nonce, associated, associated_bytes) = self.place(header, record, into.len())?;
+        let sealed = &record[HEADER_BYTES + self.epoch.layout.explicit_bytes()..];
+        self.epoch.key.open(nonce, &associated[..associated_bytes], sealed, into)?;
+        self.look_behind(header, into)
+    }
+
+    /// Opens `record` where it lies, and says where its content is in it.
+    pub(crate) fn open_in_place(
+        &mut self,
+        header: &Header,
+        record: &mut [u8],
+    ) -> Result<(Opened, Range<usize>)> {
+        let room = self.room_bytes(header)?;
+        let (nonce, associated, associated_bytes) = self.place(header, record, room)?;
+        let text_at = HEADER_BYTES + self.epoch.layout.explicit_bytes();
+        let sealed = &mut record[text_at..];
+        self.epoch.key.open_in_place(nonce, &associated[..associated_bytes], sealed)?;
+        let opened = self.look_behind(header, &record[text_at..text_at + room])?;
+        Ok((opened, text_at..text_at + opened.len_bytes))
+    }
+
+    /// The record's nonce and associated data.
+    fn place(
+        &mut self,
+        header: &Header,
+        record: &[u8],
+        room: usize,
+    ) -> Result<(sealift_crypto::Nonce, [u8; 13], usize)> {
+        let number = self.epoch.take_number()?;
+        let (outer, body) = record.split_at(HEADER_BYTES);
+        let explicit: [u8; EXPLICIT_BYTES] = match body.first_chunk() {
+            Some(explicit) if self.epoch.layout.explicit_bytes() > 0 => *explicit,
+            _ => {
+                let nonce = self.epoch.nonce(number);
+                let mut own = [0; EXPLICIT_BYTES];
+                own.copy_from_slice(&nonce.0[nonce.0.len() - EXPLICIT_BYTES..]);
+                own
+            }
+        };
+        let nonce = self.epoch.nonce_with(explicit);
+        if self.is_tls13() {
+            let mut associated = [0; 13];
+            associated[..HEADER_BYTES].copy_from_slice(outer);
+            return Ok((nonce, associated, HEADER_BYTES));
+        }
+        Ok((nonce, associated_tls12(number, header.content, room), 13))
+    }
+
+    /// Finds the type and the end of what was opened.
+    fn look_behind(&self, header: &Header, plaintext: &[u8]) -> Result<Opened> {
+        let opened = if self.is_tls13() {
+            let Some(type_at) = plaintext.iter().rposition(|&byte| byte != 0) else {
+                return Err(Error::Peer(Violation::UnexpectedMessage));
+            };
+            // RFC 8446 section 5.4: the padding counts, too.
+            if plaintext.len() > MOST_PLAINTEXT_BYTES + 1 {
+                return Err(Error::Peer(Violation::RecordTooLong));
+            }
+            Opened { content: ContentType::parse(plaintext[type_at])?, len_bytes: type_at }
+        } else {
+            Opened { content: header.content, len_bytes: plaintext.len() }
+        };
+        if opened.len_bytes > MOST_PLAINTEXT_BYTES {
+            return Err(Error::Peer(Violation::RecordTooLong));
+        }
+        Ok(opened)
+    }
+}

@@ -1,0 +1,300 @@
+//! What is written: sealed into leases, and handed to the sender.
+//!
+//! ```text
+//!  the caller's memory ──seal──► Lease: record │ record │ record ──► Sender ──► kernel
+//!                                  ▲                                              │
+//!                                 Pool ◄────────────── drained ◄──────────────────┘
+//! ```
+//!
+//! 1. What is sealed is sent, in the order of its numbers: a record goes to the sender before the
+//!    next is sealed, or nothing is sealed any more.
+//! 2. Places in the sender are kept for records that are not data, so that those never wait for a
+//!    peer that does not read.
+
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use rustls::AlertDescription;
+use sealift_io::{Lease, Message, Pool, Sender, Tally};
+
+use crate::alert::Alert;
+use crate::error::{Error, Result};
+use crate::link::{Link, Wants};
+use crate::pieces::Pieces;
+use crate::post_handshake::key_update;
+use crate::record::{ContentType, MOST_PLAINTEXT_BYTES};
+use crate::sealing::Sealing;
+
+/// Places in the sender for records that are not data (invariant 2).
+pub(crate) const KEPT_PLACES: usize = 4;
+/// How long to wait for a frame of this connection before others' frames are asked for again.
+const OWN_FRAME_WAIT: Duration = Duration::from_millis(5);
+
+/// What was sealed, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) gathered_bytes: u64,
+    pub(crate) key_updates: u64,
+}
+
+/// The writing side of a connection.
+pub(crate) struct Outflow {
+    /// `None` once closed.
+    sender: Option<Sender>,
+    pool: Pool,
+    sealing: Sealing,
+    /// Messages of data that may be under way.
+    places: usize,
+    most_plaintext_bytes: usize,
+    pub(crate) counts: Counts,
+    last_stats: sealift_io::Stats,
+}
+
+impl Outflow {
+    /// `messages` is what the sender holds.
+    pub(crate) fn new(sender: Sender, pool: Pool, sealing: Sealing, messages: usize) -> Self {
+        let room = pool.stats().frame_bytes.saturating_sub(sealing.record_bytes(0));
+        Self {
+            last_stats: sender.stats(),
+            sender: Some(sender),
+            pool,
+            sealing,
+            places: messages - KEPT_PLACES,
+            most_plaintext_bytes: room.min(MOST_PLAINTEXT_BYTES),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Seals and sends all of `slices`, unless the deadline comes before; says how much that was.
+    pub(crate) fn write(
+        &mut self,
+        link: &Link,
+        slices: &[IoSlice<'_>],
+        deadline: Instant,
+    ) -> Result<usize> {
+        link.check()?;
+        self.sender()?.hand_over(deadline)?;
+        let mut pieces = Pieces::new(slices);
+        let all = pieces.left_bytes();
+        while pieces.left_bytes() > 0 {
+            match self.write_lease(link, &mut pieces, deadline) {
+                Ok(()) => {}
+                Err(Error::Deadline) if pieces.left_bytes() < all => break,
+                Err(error) => return Err(error),
+            }
+        }
+        match self.sender()?.hand_over(deadline) {
+            Ok(()) => {}
+            // It is sealed, so it is written: the next call sees to its leaving.
+            Err(sealift_io::Error::Deadline { .. }) => link.want(Wants::PUMP),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(all - pieces.left_bytes())
+    }
+
+    /// Fills one lease with records, and sends it.
+    fn write_lease(
+        &mut self,
+        link: &Link,
+        pieces: &mut Pieces<'_, '_>,
+        deadline: Instant,
+    ) -> Result<()> {
+        let mut lease = self.lease(deadline)?;
+        self.tend(link)?;
+        if self.sealing.is_spent() {
+            self.renew_key(link)?;
+        }
+        let mut filled = 0;
+        while pieces.left_bytes() > 0 && !self.sealing.is_spent() {
+            let len = pieces.left_bytes().min(self.most_plaintext_bytes);
+            let into = &mut lease.frame_mut()[filled..];
+            if into.len() < self.sealing.record_bytes(len) {
+                break;
+            }
+            filled += match pieces.in_one(len) {
+                Some(piece) => self.sealing.seal(ContentType::ApplicationData, piece, into)?,
+                None => {
+                    self.counts.gathered_bytes += len as u64;
+                    self.sealing.seal_gathered(pieces.each(len), len, into)?
+                }
+            };
+            pieces.advance(len);
+            self.counts.records += 1;
+            self.counts.bytes += len as u64;
+        }
+        if filled == 0 {
+            return Err(Error::KeyExhausted);
+        }
+        lease.set_len(filled);
+        self.send(lease.into())
+    }
+
+    /// Replaces a key that has sealed nearly all that it may.
+    fn renew_key(&mut self, link: &Link) -> Result<()> {
+        if !self.sealing.layout().is_tls13() {
+            return Err(Error::KeyExhausted);
+        }
+        self.update_key(link, false)
+    }
+
+    /// Seals a KeyUpdate with the old key, and goes on with the new one.
+    pub(crate) fn update_key(&mut self, link: &Link, request: bool) -> Result<()> {
+        if !self.sealing.layout().is_tls13() {
+            return Err(Error::Caller { what: "only TLS 1.3 has key updates" });
+        }
+        let next = link.secrets().next_sealing()?;
+        self.send_control(ContentType::Handshake, &key_update(request))?;
+        self.sealing.rotate(next);
+        self.counts.key_updates += 1;
+        Ok(())
+    }
+
+    /// Tells the peer.
+    pub(crate) fn send_alert(&mut self, description: AlertDescription) -> Result<()> {
+        self.send_control(ContentType::Alert, &Alert::encode(description))
+    }
+
+    fn send_control(&mut self, content: ContentType, text: &[u8]) -> Result<()> {
+        let mut record = vec![0; self.sealing.record_bytes(text.len())];
+        self.sealing.seal(content, text, &mut record)?;
+        self.send(record.into())
+    }
+
+    /// Does what the reading side wants, as far as there is room.
+    pub(crate) fn tend(&mut self, link: &Link) -> Result<()> {
+        if !link.wants(Wants::ANY) || self.sender.is_none() {
+            return Ok(());
+        }
+        self.drain();
+        if self.has_kept_place() && link.take_want(Wants::ANSWER) {
+            self.update_key(link, false)?;
+        }
+        if self.has_kept_place() && link.take_want(Wants::REFUSAL) {
+            self.send_alert(AlertDescription::NoRenegotiation)?;
+        }
+        let sender = self.sender()?;
+        sender.submit()?;
+        if sender.is_handed_over() {
+            link.take_want(Wants::PUMP);
+        } else {
+            link.want(Wants::PUMP);
+        }
+        Ok(())
+    }
+
+    fn has_kept_place(&self) -> bool {
+        let in_flight = self.sender.as_ref().map_or(usize::MAX, Sender::in_flight);
+        in_flight < self.places + KEPT_PLACES - 1
+    }
+
+    /// Hands a sealed message over; nothing may be sealed after one that is refused (invariant 1).
+    fn send(&mut self, message: Message) -> Result<()> {
+        let refused = match self.sender()?.send(message) {
+            Ok(_) => return Ok(()),
+            Err(refused) => refused.error,
+        };
+        // After a fault the sender refuses everything by itself.
+        let is_sound = |sender: &Sender| sender.fault().is_none();
+        if let Some(sender) = self.sender.take_if(|sender| is_sound(sender)) {
+            self.last_stats = sender.stats();
+        }
+        Err(refused.into())
+    }
+
+    /// A frame, and a place in the sender for it.
+    fn lease(&mut self, deadline: Instant) -> Result<Lease> {
+        loop {
+            self.wait_for_place(deadline)?;
+            if let Some(lease) = self.pool.try_lease() {
+                return Ok(lease);
+            }
+            // Frames come home from this sender, or from whoever shares the pool.
+            let soon = Instant::now() + OWN_FRAME_WAIT;
+            let sender = self.sender.as_mut().filter(|sender| sender.in_flight() > 0);
+            match sender {
+                Some(sender) => wait(sender, deadline.min(soon))?,
+                None => match self.pool.lease_before(deadline.min(soon)) {
+                    Ok(lease) => return Ok(lease),
+                    Err(sealift_io::Error::Full) => {}
+                    Err(error) => return Err(error.into()),
+                },
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Deadline);
+            }
+        }
+    }
+
+    /// Waits until there is a place in the sender for data.
+    pub(crate) fn wait_for_place(&mut self, deadline: Instant) -> Result<()> {
+        loop {
+            self.drain();
+            let places = self.places;
+            let sender = self.sender()?;
+            if let Some(fault) = sender.fault() {
+                return Err(fault.clone().into());
+            }
+            if sender.in_flight() < places {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Deadline);
+            }
+            wait(sender, deadline)?;
+        }
+    }
+
+    /// Sends leases home that came back.
+    fn drain(&mut self) {
+        if let Some(sender) = &mut self.sender {
+            sender.drain(|_| {});
+        }
+    }
+
+    /// Waits until everything written before has left this machine's memory.
+    pub(crate) fn flush(&mut self, link: &Link, deadline: Instant) -> Result<Tally> {
+        link.check()?;
+        let tally = self.sender()?.flush(deadline)?;
+        self.drain();
+        Ok(tally)
+    }
+
+    /// Waits until the kernel has everything written before.
+    pub(crate) fn hand_over(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        link.check()?;
+        Ok(self.sender()?.hand_over(deadline)?)
+    }
+
+    /// Sends close_notify and closes the sender.
+    pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<sealift_io::Closed> {
+        let notified = match link.check().and_then(|()| self.tend(link)) {
+            Ok(()) => self.send_alert(AlertDescription::CloseNotify),
+            Err(error) => Err(error),
+        };
+        let Some(sender) = self.sender.take() else {
+            return Err(notified.err().unwrap_or(Error::Closed));
+        };
+        let closed = sender.close(deadline);
+        self.last_stats = closed.stats.clone();
+        notified.map(|()| closed)
+    }
+
+    /// The sender's figures, the last ones once it is closed.
+    pub(crate) fn sender_stats(&self) -> sealift_io::Stats {
+        self.sender.as_ref().map_or_else(|| self.last_stats.clone(), Sender::stats)
+    }
+
+    fn sender(&mut self) -> Result<&mut Sender> {
+        self.sender.as_mut().ok_or(Error::Closed)
+    }
+}
+
+/// Waits until something comes back, which is dropped, so that its lease goes home.
+fn wait(sender: &mut Sender, deadline: Instant) -> Result<()> {
+    match sender.wait(deadline) {
+        Ok(_) | Err(sealift_io::Error::Deadline { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

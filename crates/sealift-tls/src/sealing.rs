@@ -1,0 +1,134 @@
+//! The way out of plaintext: records sealed from the caller's memory into the memory they leave
+//! from.
+//!
+//! ```text
+//!  plaintext (the caller's)         ┌──────────── seal ───────────┐
+//!                                   ▼                             ▼
+//!  into (a lease)          header │ explicit nonce │ ciphertext │ tag
+//! ```
+
+use crate::epoch::{Epoch, Layout, associated_tls12};
+use crate::error::Result;
+use crate::record::{ContentType, HEADER_BYTES, Header};
+
+/// Seals that are kept back for the messages that end a key, or the connection: a KeyUpdate, an
+/// alert, close_notify.
+const KEPT_BACK: u64 = 4;
+
+/// Seals the records of one direction.
+pub(crate) struct Sealing {
+    epoch: Epoch,
+}
+
+impl Sealing {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self { epoch }
+    }
+
+    /// Seals with this key from now on.
+    pub(crate) fn rotate(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.epoch.layout
+    }
+
+    /// Whether the key has to be replaced before more data is sealed.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.epoch.seals_left() <= KEPT_BACK
+    }
+
+    /// The length of a record of `plaintext_bytes`.
+    pub(crate) fn record_bytes(&self, plaintext_bytes: usize) -> usize {
+        plaintext_bytes + self.epoch.layout.overhead_bytes()
+    }
+
+    /// Seals one record into the front of `into` and says how long it is. `plaintext` is at most a
+    /// record's, and `into` has room for it.
+    pub(crate) fn seal(
+        &mut self,
+        content: ContentType,
+        plaintext: &[u8],
+        into: &mut [u8],
+    ) -> Result<usize> {
+        let record = self.begin(content, plaintext.len(), into)?;
+        let (associated, into) = record.parts(into);
+        self.epoch.key.seal(record.nonce, associated, plaintext, record.suffix(), into)?;
+        Ok(record.len_bytes)
+    }
+
+    /// As [`seal`](Sealing::seal), of application data in several pieces: they are put together
+    /// where the record goes, and sealed there.
+    pub(crate) fn seal_gathered<'p>(
+        &mut self,
+        pieces: impl Iterator<Item = &'p [u8]>,
+        plaintext_bytes: usize,
+        into: &mut [u8],
+    ) -> Result<usize> {
+        let record = self.begin(ContentType::ApplicationData, plaintext_bytes, into)?;
+        let (associated, into) = record.parts(into);
+        let mut filled = 0;
+        for piece in pieces {
+            into[filled..filled + piece.len()].copy_from_slice(piece);
+            filled += piece.len();
+        }
+        into[filled..filled + record.suffix().len()].copy_from_slice(record.suffix());
+        self.epoch.key.seal_in_place(record.nonce, associated, into)?;
+        Ok(record.len_bytes)
+    }
+
+    /// Writes what comes before the ciphertext.
+    fn begin(
+        &mut self,
+        content: ContentType,
+        plaintext_bytes: usize,
+        into: &mut [u8],
+    ) -> Result<Record> {
+        let layout = self.epoch.layout;
+        let number = self.epoch.take_number()?;
+        let nonce = self.epoch.nonce(number);
+        let len_bytes = self.record_bytes(plaintext_bytes);
+        let outer = if layout.is_tls13() { ContentType::ApplicationData } else { content };
+        let header = Header::encode(outer, len_bytes - HEADER_BYTES);
+        into[..HEADER_BYTES].copy_from_slice(&header);
+        let text_at = HEADER_BYTES + layout.explicit_bytes();
+        into[HEADER_BYTES..text_at]
+            .copy_from_slice(&nonce.0[nonce.0.len() - layout.explicit_bytes()..]);
+        let associated = associated_tls12(number, content, plaintext_bytes);
+        Ok(Record {
+            nonce,
+            associated,
+            header,
+            layout,
+            content: [content as u8],
+            text_at,
+            len_bytes,
+        })
+    }
+}
+
+/// A record that is begun.
+struct Record {
+    nonce: sealift_crypto::Nonce,
+    associated: [u8; 13],
+    header: [u8; HEADER_BYTES],
+    layout: Layout,
+    content: [u8; 1],
+    text_at: usize,
+    len_bytes: usize,
+}
+
+impl Record {
+    /// The associated data, and the place of ciphertext and tag.
+    fn parts<'a>(&'a self, into: &'a mut [u8]) -> (&'a [u8], &'a mut [u8]) {
+        let associated =
+            if self.layout.is_tls13() { &self.header[..] } else { &self.associated[..] };
+        (associated, &mut into[self.text_at..self.len_bytes])
+    }
+
+    /// TLS 1.3 seals the true type behind the content.
+    fn suffix(&self) -> &[u8] {
+        if self.layout.is_tls13() { &self.content } else { &[] }
+    }
+}

@@ -1,0 +1,64 @@
+//! The traffic secrets of a connection, which rustls keeps: the next key of each direction, and
+//! tickets.
+
+use rustls::ConnectionTrafficSecrets;
+use rustls::client::ClientConnectionData;
+use rustls::kernel::KernelConnection;
+use rustls::server::ServerConnectionData;
+use sealift_crypto::Limits;
+
+use crate::epoch::Epoch;
+use crate::error::{Error, Result};
+
+/// What rustls keeps of a connection once its records are ours.
+pub(crate) enum Kept {
+    Client(KernelConnection<ClientConnectionData>),
+    Server(KernelConnection<ServerConnectionData>),
+}
+
+/// Makes the epochs of a TLS 1.3 connection, one after the other.
+pub(crate) struct Secrets {
+    kept: Kept,
+    /// For sealing, instead of the suite's own.
+    limits: Option<Limits>,
+}
+
+impl Secrets {
+    pub(crate) fn new(kept: Kept, limits: Option<Limits>) -> Self {
+        Self { kept, limits }
+    }
+
+    /// The next key to seal with.
+    pub(crate) fn next_sealing(&mut self) -> Result<Epoch> {
+        let next = match &mut self.kept {
+            Kept::Client(kept) => kept.update_tx_secret(),
+            Kept::Server(kept) => kept.update_tx_secret(),
+        };
+        epoch(next, self.limits)
+    }
+
+    /// The peer's next key.
+    pub(crate) fn next_opening(&mut self) -> Result<Epoch> {
+        let next = match &mut self.kept {
+            Kept::Client(kept) => kept.update_rx_secret(),
+            Kept::Server(kept) => kept.update_rx_secret(),
+        };
+        epoch(next, None)
+    }
+
+    /// Hands a ticket to the session store of the user's configuration.
+    pub(crate) fn take_ticket(&mut self, ticket: &[u8]) -> Result<()> {
+        match &mut self.kept {
+            Kept::Client(kept) => kept.handle_new_session_ticket(ticket).map_err(Error::Handshake),
+            // The messages were sorted before: a server is sent none.
+            Kept::Server(_) => Ok(()),
+        }
+    }
+}
+
+type Next = std::result::Result<(u64, ConnectionTrafficSecrets), rustls::Error>;
+
+fn epoch(next: Next, limits: Option<Limits>) -> Result<Epoch> {
+    let (number, secrets) = next.map_err(Error::Handshake)?;
+    Epoch::new(number, secrets, true, limits)
+}

@@ -1,0 +1,269 @@
+//! The two halves of a stream, each usable on a thread of its own.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sealift_io::{Receiver, Tally};
+
+use crate::error::{Error, Result};
+use crate::inflow::{Inflow, Step};
+use crate::link::{Link, Wants};
+use crate::stats::Stats;
+
+/// Longer than anybody waits.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How often a waiting reader looks after records that did not all leave.
+const TEND_EVERY: Duration = Duration::from_millis(5);
+
+/// A deadline, or one that never comes.
+fn or_never(deadline: Option<Instant>) -> Instant {
+    deadline.unwrap_or_else(|| Instant::now() + FAR)
+}
+
+/// The reading half.
+pub struct TlsReader {
+    link: Arc<Link>,
+    receiver: Receiver,
+    inflow: Inflow,
+    deadline: Option<Instant>,
+    end: End,
+}
+
+/// Whether more comes.
+enum End {
+    Open,
+    /// The peer has sent close_notify.
+    Notified,
+    /// Kept, and returned by every later call.
+    Failed(Error),
+}
+
+impl TlsReader {
+    pub(crate) fn new(link: Arc<Link>, receiver: Receiver, inflow: Inflow) -> Self {
+        Self { link, receiver, inflow, deadline: None, end: End::Open }
+    }
+
+    /// When a read gives up with [`Error::Deadline`]; never, unless set. It loses nothing.
+    pub fn set_read_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// Reads what is there, waiting for the first of it. A record whose plaintext fits into the
+    /// rest of `into`, and one byte more in TLS 1.3, is opened straight into it: 16,385 bytes or
+    /// more are best. What is in `into` behind the bytes read is of no use afterwards. 0 bytes are
+    /// the peer's close_notify.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] if the connection ended without it; [`Error::Inauthentic`],
+    /// [`Error::Peer`], [`Error::Alert`]; [`Error::Deadline`]; [`Error::Io`].
+    pub fn receive(&mut self, into: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match &self.end {
+                End::Open => {}
+                End::Failed(error) if filled == 0 => return Err(error.clone()),
+                _ => break,
+            }
+            match self.advance(&mut into[filled..], filled == 0) {
+                Ok(None) => break,
+                Ok(Some(count)) => filled += count,
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => self.end = End::Failed(error),
+            }
+        }
+        self.link.publish(&self.inflow.counts);
+        Ok(filled)
+    }
+
+    /// Goes one step on; `None` if that would mean to wait, and `may_wait` is not set.
+    fn advance(&mut self, into: &mut [u8], may_wait: bool) -> Result<Option<usize>> {
+        let outcome = self.inflow.step(into).and_then(|step| match step {
+            Step::Data(count) => Ok(Some(count)),
+            Step::Starved if !may_wait => Ok(None),
+            Step::Starved => self.fetch(),
+            Step::Ended => {
+                self.end = End::Notified;
+                Ok(Some(0))
+            }
+            step => self.attend(step),
+        });
+        if let Err(error @ (Error::Inauthentic | Error::Peer(_) | Error::Alert(_))) = &outcome {
+            self.link.fail(error);
+        }
+        outcome
+    }
+
+    /// Does what a message of the peer asks for.
+    fn attend(&mut self, step: Step) -> Result<Option<usize>> {
+        match step {
+            Step::KeyUpdate { is_requested } => {
+                let next = self.link.secrets().next_opening()?;
+                self.inflow.rotate(next);
+                if is_requested {
+                    self.link.want(Wants::ANSWER);
+                }
+            }
+            Step::Renegotiation => self.link.want(Wants::REFUSAL),
+            Step::Ticket(ticket) => self.link.secrets().take_ticket(&ticket)?,
+            Step::Data(_) | Step::Starved | Step::Ended => {}
+        }
+        self.link.tend();
+        Ok(Some(0))
+    }
+
+    /// Waits for more bytes.
+    fn fetch(&mut self) -> Result<Option<usize>> {
+        let deadline = or_never(self.deadline);
+        loop {
+            let until = match self.link.tend() {
+                true => deadline.min(Instant::now() + TEND_EVERY),
+                false => deadline,
+            };
+            let room = &mut [IoSliceMut::new(self.inflow.room())];
+            match self.receiver.receive(room, until) {
+                Ok(received) if received.bytes == 0 => return Err(Error::Truncated),
+                Ok(received) => {
+                    self.inflow.received(received.bytes);
+                    return Ok(Some(0));
+                }
+                Err(sealift_io::Error::Deadline { .. }) if until < deadline => {}
+                // Another half's error shut the socket down, and says why.
+                Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
+            }
+        }
+    }
+}
+
+impl io::Read for TlsReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(self.receive(into)?)
+    }
+}
+
+impl std::fmt::Debug for TlsReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TlsReader({:?})", self.link.negotiated.protocol_version)
+    }
+}
+
+/// The writing half.
+pub struct TlsWriter {
+    link: Arc<Link>,
+    deadline: Option<Instant>,
+}
+
+impl TlsWriter {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self { link, deadline: None }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// When a write gives up with [`Error::Deadline`]; never, unless set. What it had sealed by
+    /// then counts as written, and leaves with the next call of either half.
+    pub fn set_write_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// Seals all of `slices`, and returns when the kernel has taken the records: the slices are
+    /// free then, and nothing waits for a flush. They are sealed in records of 16,384 bytes, the
+    /// last one shorter; a record whose bytes lie in several slices is gathered first, which is one
+    /// more copy.
+    ///
+    /// # Errors
+    /// What ended the connection; [`Error::Deadline`] if nothing was written before it;
+    /// [`Error::KeyExhausted`] in TLS 1.2; [`Error::Closed`]; [`Error::Io`].
+    pub fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        let deadline = or_never(self.deadline);
+        self.link.with_outflow(|outflow| {
+            let written = outflow.write(&self.link, slices, deadline);
+            // The reading half may have found the reason meanwhile.
+            written.map_err(|error| self.link.check().err().unwrap_or(error))
+        })
+    }
+
+    /// Waits until the kernel has let go of everything written before; says how much of it was
+    /// zero-copy since the last flush. On TCP that is mostly when the peer's kernel has it.
+    ///
+    /// # Errors
+    /// What ended the connection; [`Error::Deadline`]; [`Error::Closed`].
+    pub fn flush(&mut self, deadline: Instant) -> Result<Tally> {
+        self.link.with_outflow(|outflow| outflow.flush(&self.link, deadline))
+    }
+
+    /// Sends close_notify, waits until the peer's kernel has everything, and ends the stream. The
+    /// reading half goes on. At the deadline the connection is aborted.
+    ///
+    /// # Errors
+    /// What ended the connection before; [`Error::Closed`] if this did.
+    pub fn close(&mut self, deadline: Instant) -> Result<Closed> {
+        let closed = self.link.with_outflow(|outflow| outflow.close(&self.link, deadline))?;
+        Ok(Closed {
+            aborted: closed.aborted,
+            unacknowledged_bytes: closed.unacknowledged_bytes,
+            quarantined: closed.quarantined,
+            error: closed.error.map(Error::from),
+            stats: self.link.stats(),
+        })
+    }
+
+    /// Updates the key to seal with, and asks the peer to update its own (RFC 8446 section 4.6.3).
+    ///
+    /// # Errors
+    /// [`Error::Caller`] in TLS 1.2; else as [`send`](TlsWriter::send).
+    pub fn request_key_update(&mut self) -> Result<()> {
+        let deadline = or_never(self.deadline);
+        self.link.with_outflow(|outflow| {
+            self.link.check()?;
+            outflow.wait_for_place(deadline)?;
+            outflow.update_key(&self.link, true)
+        })
+    }
+
+    /// The figures of both halves so far.
+    pub fn stats(&self) -> Stats {
+        self.link.stats()
+    }
+}
+
+impl io::Write for TlsWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.send(&[IoSlice::new(bytes)])?)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(self.send(slices)?)
+    }
+
+    /// Waits until the kernel has taken everything written before, which it mostly has already.
+    fn flush(&mut self) -> io::Result<()> {
+        let deadline = or_never(self.deadline);
+        Ok(self.link.with_outflow(|outflow| outflow.hand_over(&self.link, deadline))?)
+    }
+}
+
+impl std::fmt::Debug for TlsWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TlsWriter({:?})", self.link.negotiated.protocol_version)
+    }
+}
+
+/// How the writing half ended.
+#[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct Closed {
+    /// Whether the connection was aborted: the deadline passed, or it had failed.
+    pub aborted: bool,
+    /// If so: the bytes that the peer's kernel had not acknowledged. They may be lost.
+    pub unacknowledged_bytes: usize,
+    /// Messages whose memory the kernel may still read; they are in quarantine.
+    pub quarantined: usize,
+    /// The first fatal error of the connection below, if there was one.
+    pub error: Option<Error>,
+    /// The final figures.
+    pub stats: Stats,
+}

@@ -1,0 +1,97 @@
+//! The counters of a stream: what a user cannot see they cannot trust.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{inflow, outflow};
+
+/// The figures of a stream since its handshake.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Records of data sealed.
+    pub records_sealed: u64,
+    /// The plaintext bytes in them.
+    pub bytes_sealed: u64,
+    /// Those of the bytes that were put together from several pieces before they were sealed.
+    pub bytes_gathered: u64,
+    /// KeyUpdates sent.
+    pub key_updates_sent: u64,
+    /// Records of data opened.
+    pub records_opened: u64,
+    /// The plaintext bytes in them.
+    pub bytes_opened: u64,
+    /// Those of the records that were opened straight into the caller's memory.
+    pub records_opened_direct: u64,
+    /// Bytes that were opened where they lay, because their record did not fit the caller's memory,
+    /// and copied out from there.
+    pub bytes_staged: u64,
+    /// KeyUpdates received.
+    pub key_updates_received: u64,
+    /// How the records left.
+    pub sender: sealift_io::Stats,
+}
+
+impl Stats {
+    pub(crate) fn new(
+        sealed: &outflow::Counts,
+        opened: &inflow::Counts,
+        sender: sealift_io::Stats,
+    ) -> Self {
+        Self {
+            records_sealed: sealed.records,
+            bytes_sealed: sealed.bytes,
+            bytes_gathered: sealed.gathered_bytes,
+            key_updates_sent: sealed.key_updates,
+            records_opened: opened.records,
+            bytes_opened: opened.bytes,
+            records_opened_direct: opened.direct_records,
+            bytes_staged: opened.staged_bytes,
+            key_updates_received: opened.key_updates,
+            sender,
+        }
+    }
+
+    /// How often each byte written was touched on this side of the kernel: once, by the seal, and
+    /// once more if it was gathered.
+    pub fn copies_per_byte_sealed(&self) -> f64 {
+        touches(self.bytes_sealed, self.bytes_gathered)
+    }
+
+    /// How often each byte read was touched on this side of the kernel: once, by the opening, and
+    /// once more if it was staged.
+    pub fn copies_per_byte_opened(&self) -> f64 {
+        touches(self.bytes_opened, self.bytes_staged)
+    }
+}
+
+fn touches(once: u64, twice: u64) -> f64 {
+    if once == 0 { 0.0 } else { 1.0 + twice as f64 / once as f64 }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "sealed               {} bytes in {} records, {:.3} copies per byte",
+            self.bytes_sealed,
+            self.records_sealed,
+            self.copies_per_byte_sealed()
+        )?;
+        writeln!(
+            f,
+            "opened               {} bytes in {} records ({} direct), {:.3} copies per byte",
+            self.bytes_opened,
+            self.records_opened,
+            self.records_opened_direct,
+            self.copies_per_byte_opened()
+        )?;
+        writeln!(
+            f,
+            "key updates          {} sent, {} received",
+            self.key_updates_sent, self.key_updates_received
+        )?;
+        self.sender.fmt(f)
+    }
+}
