@@ -19,8 +19,10 @@ use crate::ffi::{Library, MOST_CCM_BYTES, MOST_MESSAGES, Schedule};
 use crate::job::{Destination, Direction, Job, Payload, Source, Unit};
 use crate::key::{Key, Nonce};
 use crate::message::Message;
+use crate::panics;
 use crate::suite::{Limits, Suite, TAG_BYTES};
 
+const NAME: &str = "ipsec-mb";
 /// Jobs that wait to be polled, at most.
 const DEPTH: usize = 1024;
 
@@ -50,7 +52,7 @@ impl<S, D> IpsecMb<S, D> {
             }
         }
         let capabilities = Capabilities {
-            name: "ipsec-mb",
+            name: NAME,
             suites: Suite::ALL.to_vec(),
             in_place: true,
             out_of_place: true,
@@ -71,9 +73,10 @@ impl<S: Source, D: Destination> Engine<S, D> for IpsecMb<S, D> {
 
     fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
         while self.done.len() < DEPTH {
-            let Some(mut job) = jobs.pop_front() else { return Stopped::Empty };
-            let (units_done, result) = perform(&mut self.library, &mut job);
-            let done = Done { job, units_done, result };
+            let Some(job) = jobs.pop_front() else { return Stopped::Empty };
+            let done = panics::perform_by(job, NAME, |job, units_done| {
+                perform(&mut self.library, job, units_done)
+            });
             self.stats.jobs += 1;
             self.stats.count(&done);
             self.done.push_back(done);
@@ -103,20 +106,23 @@ impl<S: Source, D: Destination> Engine<S, D> for IpsecMb<S, D> {
 fn perform<S: Source, D: Destination>(
     library: &mut Library,
     job: &mut Job<S, D>,
-) -> (usize, Result<()>) {
+    units_done: &mut usize,
+) -> Result<()> {
     let (suite, direction) = (job.key().suite(), job.direction());
     // So long a message is no packet and no record, and its lane would overflow.
     let most = MOST_CCM_BYTES;
     if suite == Suite::Aes128Ccm && job.units().iter().any(|unit| unit.len_bytes() > most) {
-        return job.perform();
+        return job.perform(units_done);
     }
     let (key, mut messages) = job.messages();
     let schedule = key.schedule(|secret| library.schedule(suite, secret));
     let mut work = Work { library, key, schedule, direction };
-    match suite {
+    let (done, result) = match suite {
         Suite::Aes128Ccm => work.side_by_side(&mut messages),
         _ => work.one_by_one(&mut messages),
-    }
+    };
+    *units_done = done;
+    result
 }
 
 /// What the messages of a job have in common.
@@ -230,7 +236,7 @@ fn check(library: &mut Library, suite: Suite) -> Result<bool> {
                 Direction::Open => Job::open(&key, payload, units, 0),
             }
             .map_err(|refused| refused.error)?;
-            perform(library, &mut job).1?;
+            perform(library, &mut job, &mut 0)?;
             match job.into_parts().0 {
                 Payload::Apart { destination, .. } => Ok(destination),
                 Payload::InPlace(buffer) => Ok(buffer),

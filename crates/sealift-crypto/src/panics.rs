@@ -5,17 +5,26 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::engine::Done;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::job::{Destination, Job, Source};
 
 /// Does a job on this core.
 pub(crate) fn perform<S: Source, D: Destination>(
+    job: Job<S, D>,
+    engine: &'static str,
+) -> Done<S, D> {
+    perform_by(job, engine, |job, units_done| job.perform(units_done))
+}
+
+/// Does a job by `work`, which counts the units that are done.
+pub(crate) fn perform_by<S: Source, D: Destination>(
     mut job: Job<S, D>,
     engine: &'static str,
+    work: impl FnOnce(&mut Job<S, D>, &mut usize) -> Result<()>,
 ) -> Done<S, D> {
     let mut units_done = 0;
     // Unwind safe: of what was under way, only the unit's outcome is in disorder, and is wiped.
-    let performed = catch_unwind(AssertUnwindSafe(|| job.perform(&mut units_done)));
+    let performed = catch_unwind(AssertUnwindSafe(|| work(&mut job, &mut units_done)));
     let result = performed.unwrap_or_else(|payload| {
         discard_panic(payload);
         caught(|| job.wipe(units_done));
