@@ -292,6 +292,11 @@ impl<S, D> Job<S, D> {
         self.tag
     }
 
+    /// Gives it another number for the time with an engine; says which it had.
+    pub(crate) fn retag(&mut self, tag: u64) -> u64 {
+        std::mem::replace(&mut self.tag, tag)
+    }
+
     /// Its key.
     pub fn key(&self) -> &Key {
         &self.key

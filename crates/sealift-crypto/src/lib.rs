@@ -31,7 +31,9 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod beacon;
 mod bell;
+mod chaos;
 mod coprocessor;
 mod engine;
 mod error;
@@ -51,6 +53,7 @@ mod suite;
 mod sync;
 mod workers;
 
+pub use chaos::{Chaos, ChaosStats, Faults};
 pub use coprocessor::{Coprocessor, CoprocessorBuilder, Crash};
 pub use engine::{Capabilities, Done, Engine, EngineStats, Stopped};
 pub use error::{Error, Result, Unavailable};

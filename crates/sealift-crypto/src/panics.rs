@@ -27,21 +27,25 @@ pub(crate) fn perform_by<S: Source, D: Destination>(
     let performed = catch_unwind(AssertUnwindSafe(|| work(&mut job, &mut units_done)));
     let result = performed.unwrap_or_else(|payload| {
         discard_panic(payload);
-        caught(|| job.wipe(units_done));
+        wipe(&mut job, units_done);
         Err(Error::Engine { engine, what: "a source or a destination panicked" })
     });
     Done { job, units_done, result }
 }
 
-/// Drops everything, each apart.
-pub(crate) fn discard<T>(all: impl IntoIterator<Item = T>) {
-    all.into_iter().for_each(|one| caught(|| drop(one)));
+/// Clears the outcomes of a job that failed, from a unit on.
+pub(crate) fn wipe<S: Source, D: Destination>(job: &mut Job<S, D>, from: usize) {
+    _ = caught(|| job.wipe(from));
 }
 
-fn caught(action: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(action)) {
-        discard_panic(payload);
-    }
+/// Drops everything, each apart.
+pub(crate) fn discard<T>(all: impl IntoIterator<Item = T>) {
+    all.into_iter().for_each(|one| _ = caught(|| drop(one)));
+}
+
+/// What an action gives, unless it panics.
+pub(crate) fn caught<T>(action: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(action)).map_err(discard_panic).ok()
 }
 
 /// What a panic carries may panic when it is dropped, too; what that one carries is leaked.

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use sealift_crypto::{Coprocessor, Crash, Inline, Workers};
+use sealift_crypto::{Chaos, Coprocessor, Crash, Faults, Inline, Workers};
 
 use crate::run::{Allowed, Boxed, Caller, Telltale, seeds};
 
 /// An engine to test: its name, how to make it, and what it may do.
-pub(crate) struct Candidate {
-    pub(crate) name: String,
-    pub(crate) make: Box<dyn Fn(u64) -> Boxed>,
-    pub(crate) allowed: Allowed,
+struct Candidate {
+    name: String,
+    make: Box<dyn Fn(u64) -> Boxed>,
+    allowed: Allowed,
 }
 
 fn candidate(name: &str, make: impl Fn(u64) -> Boxed + 'static) -> Candidate {
@@ -22,7 +22,7 @@ fn failing(name: &str, make: impl Fn(u64) -> Boxed + 'static) -> Candidate {
 }
 
 /// Those that do what they are asked.
-pub(crate) fn honest() -> Vec<Candidate> {
+fn honest() -> Vec<Candidate> {
     vec![
         candidate("inline", |_| Box::new(Inline::new())),
         candidate("workers", |_| Box::new(Workers::builder().depth(64).build().unwrap())),
@@ -38,25 +38,52 @@ pub(crate) fn honest() -> Vec<Candidate> {
     ]
 }
 
+/// Those that fail on their own.
+fn weak() -> Vec<Candidate> {
+    vec![
+        failing("coprocessor that loses", |seed| {
+            Box::new(Coprocessor::builder().loses_once_in(20).seed(seed).build().unwrap())
+        }),
+        failing("coprocessor that hangs", |_| {
+            let builder = Coprocessor::builder().depth(200).key_slots(99);
+            Box::new(builder.crashes_after(60, Crash::Hangs).build().unwrap())
+        }),
+    ]
+}
+
+/// Every engine in a wrapping, which may do to jobs what the wrapping does.
+fn wrapped(
+    all: Vec<Candidate>,
+    wrapping: &str,
+    allowed: Allowed,
+    wrap: impl Fn(Boxed, u64) -> Boxed + Copy + 'static,
+) -> Vec<Candidate> {
+    let wrapped = |inner: Candidate| Candidate {
+        name: format!("{wrapping} {}", inner.name),
+        make: Box::new(move |seed| wrap((inner.make)(seed), seed)),
+        allowed,
+    };
+    all.into_iter().map(wrapped).collect()
+}
+
 /// All of them.
-pub(crate) fn every() -> Vec<Candidate> {
+fn every() -> Vec<Candidate> {
     let mut all = honest();
-    all.push(failing("coprocessor that loses", |seed| {
-        Box::new(Coprocessor::builder().loses_once_in(20).seed(seed).build().unwrap())
-    }));
-    all.push(failing("coprocessor that hangs", |_| {
-        Box::new(Coprocessor::builder().depth(200).crashes_after(60, Crash::Hangs).build().unwrap())
+    all.extend(weak());
+    let allowed = Allowed { failures: true, corruption: true };
+    all.extend(wrapped(honest(), "chaos over", allowed, |inner, seed| {
+        Box::new(Chaos::new(inner, Faults::all(30), seed).unwrap())
     }));
     all
 }
 
-const JOBS: usize = 150;
-const PATIENCE: Duration = Duration::from_millis(300);
+const JOBS: usize = 120;
+const PATIENCE: Duration = Duration::from_millis(200);
 
 #[test]
 fn every_job_comes_back_once_and_right() {
     for Candidate { name, make, allowed } in every() {
-        for seed in seeds(4) {
+        for seed in seeds(3) {
             let _telltale = Telltale(name.clone(), seed);
             let outcome = Caller::new(make(seed), allowed, seed).run(JOBS, PATIENCE);
             assert_eq!(outcome.done, JOBS);
@@ -67,7 +94,7 @@ fn every_job_comes_back_once_and_right() {
 #[test]
 fn an_engine_dropped_at_any_moment_keeps_no_memory() {
     for Candidate { name, make, allowed } in every() {
-        for seed in seeds(12) {
+        for seed in seeds(8) {
             let _telltale = Telltale(name.clone(), seed);
             let mut caller = Caller::new(make(seed), allowed, seed);
             for _ in 0..seed % 13 {
@@ -81,7 +108,7 @@ fn an_engine_dropped_at_any_moment_keeps_no_memory() {
 #[test]
 fn quiesce_ends_by_its_deadline_in_any_state() {
     for Candidate { name, make, .. } in every() {
-        for seed in seeds(6) {
+        for seed in seeds(4) {
             let _telltale = Telltale(name.clone(), seed);
             // What is given up comes back with an error.
             let allowed = Allowed { failures: true, corruption: true };

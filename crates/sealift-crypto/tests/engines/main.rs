@@ -8,6 +8,7 @@
 //!
 //! Every run prints its seed if it fails; `SEALIFT_SEED` repeats one.
 
+mod chaos;
 mod contract;
 mod coprocessor;
 mod memory;

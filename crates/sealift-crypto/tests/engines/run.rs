@@ -130,11 +130,11 @@ impl Caller {
 
     /// Waits in one of the ways there are.
     fn wait(&mut self) {
-        let deadline = Instant::now() + Duration::from_millis(20);
+        let deadline = Instant::now() + Duration::from_millis(3);
         if self.planner.chance.once_in(2) {
             self.engine.wait(deadline);
         } else if let Some(descriptor) = self.engine.readiness() {
-            let limit = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            let limit = Timespec { tv_sec: 0, tv_nsec: 3_000_000 };
             poll(&mut [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)], Some(&limit)).unwrap();
         }
     }

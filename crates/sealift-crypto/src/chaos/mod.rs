@@ -1,0 +1,343 @@
+//! Faults on purpose: any engine, made unreliable by a seed.
+//!
+//! ```text
+//!  submit ─ fate drawn ─► table: out ─► inner engine ─► table: home
+//!                                                          │ notices: none, two, late, wrong …
+//!                        poll ◄── released, if a notice names a job that is home
+//! ```
+//! Rust forbids handing a job back twice, so what is duplicated or misdirected here is the notice
+//! of its completion, as with a real device; the table in between is what a driver needs to survive
+//! that.
+//!
+//! 1. A job comes back once: the table releases only what is home, and then no more.
+//! 2. What no notice announces (lost, or announced in another's name) comes back with an error when
+//!    [`quiesce`](Engine::quiesce) gives up on it, or is dropped with the engine.
+//! 3. The fates of jobs follow from the seed and the order of submission alone.
+
+mod faults;
+mod table;
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use crate::beacon::Beacon;
+use crate::engine::{Capabilities, Done, Engine, EngineStats, Stopped};
+use crate::error::{Error, Result};
+use crate::job::{Destination, Direction, Job, Source};
+use crate::panics;
+use crate::random::Random;
+use crate::suite::TAG_BYTES;
+
+pub use faults::Faults;
+use faults::{Fate, polls};
+use table::{Notice, Table};
+
+const NAME: &str = "chaos";
+
+/// How often each fault was planted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChaosStats {
+    /// Completions that never showed.
+    pub lost: u64,
+    /// Completions that showed twice.
+    pub duplicated: u64,
+    /// Completions that came late.
+    pub late: u64,
+    /// Completions that overtook others.
+    pub reordered: u64,
+    /// Completions that named another job.
+    pub wrong_slots: u64,
+    /// Jobs that were made to fail, by an error or a death.
+    pub errors: u64,
+    /// Tags that were altered.
+    pub corrupted: u64,
+    /// Times that the engine stalled.
+    pub stalls: u64,
+    /// Times that it died.
+    pub deaths: u64,
+    /// Notices that named no job that was home, and that were ignored.
+    pub strays: u64,
+}
+
+/// Wraps an engine and plants [`Faults`]. If a test panics with one alive, it prints its seed.
+pub struct Chaos<S, D, E> {
+    inner: E,
+    capabilities: Capabilities,
+    faults: Faults,
+    seed: u64,
+    random: Random,
+    table: Table<S, D>,
+    notices: VecDeque<Notice>,
+    /// What the inner engine gave back, or refused; empty between calls.
+    returned: VecDeque<Done<S, D>>,
+    refused: VecDeque<Job<S, D>>,
+    polls: u64,
+    /// Polls until it moves again, and until it lives again.
+    stalled: usize,
+    dead: usize,
+    beacon: Beacon,
+    stats: EngineStats,
+    planted: ChaosStats,
+}
+
+impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
+    /// Plants faults around `inner`.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if the system has no descriptor to give.
+    pub fn new(inner: E, faults: Faults, seed: u64) -> Result<Self> {
+        let capabilities =
+            Capabilities { name: NAME, synchronous: false, ..inner.capabilities().clone() };
+        Ok(Self {
+            inner,
+            capabilities,
+            faults,
+            seed,
+            random: Random::new(seed),
+            table: Table::new(),
+            notices: VecDeque::new(),
+            returned: VecDeque::new(),
+            refused: VecDeque::new(),
+            polls: 0,
+            stalled: 0,
+            dead: 0,
+            beacon: Beacon::new(NAME)?,
+            stats: EngineStats::default(),
+            planted: ChaosStats::default(),
+        })
+    }
+
+    /// The faults planted so far.
+    pub fn planted(&self) -> ChaosStats {
+        self.planted
+    }
+
+    /// Why nothing is taken at this moment, if so.
+    fn obstacle(&mut self) -> Option<Stopped> {
+        if self.dead == 0 && self.random.once_in(self.faults.death) {
+            self.dead = polls(&mut self.random);
+            self.planted.deaths += 1;
+            self.table.doom();
+        }
+        if self.stalled == 0 && self.random.once_in(self.faults.stall) {
+            self.stalled = polls(&mut self.random);
+            self.planted.stalls += 1;
+        }
+        let stalled = (self.stalled > 0).then_some(Stopped::Full);
+        (self.dead > 0).then_some(Stopped::Dead).or(stalled)
+    }
+
+    /// Offers one job to the inner engine; gives it back if it was refused.
+    fn offer(&mut self, mut job: Job<S, D>) -> std::result::Result<(), (Job<S, D>, Stopped)> {
+        let mut random = self.random.clone();
+        let fate = Fate::draw(&self.faults, &mut random);
+        self.table.enter(&mut job, fate);
+        self.refused.push_back(job);
+        let stopped = self.inner.submit(&mut self.refused);
+        match self.refused.pop_front() {
+            Some(mut job) => {
+                self.table.strike(&mut job);
+                Err((job, stopped))
+            }
+            None => {
+                self.random = random;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes home what the inner engine gave back, and announces it as its fate says.
+    fn harvest(&mut self) {
+        let mut returned = std::mem::take(&mut self.returned);
+        self.inner.poll(&mut returned);
+        for done in returned.drain(..) {
+            self.take_home(done);
+        }
+        self.returned = returned;
+    }
+
+    fn take_home(&mut self, mut done: Done<S, D>) {
+        let slot = done.job.tag() as usize;
+        let fate = self.table.fate(slot);
+        match fate {
+            Fate::Error => {
+                self.planted.errors += 1;
+                fail(&mut done, "a planted error");
+            }
+            Fate::Corrupted => self.planted.corrupted += u64::from(corrupt(&mut done)),
+            _ => {}
+        }
+        self.table.bring_home(slot, done);
+        let (now, planted) = (self.polls, &mut self.planted);
+        let notice = self.table.notice(slot, now);
+        match fate {
+            Fate::Good | Fate::Error | Fate::Corrupted => self.notices.push_back(notice),
+            Fate::Lost => planted.lost += 1,
+            Fate::Duplicated => {
+                planted.duplicated += 1;
+                self.notices.extend([notice, notice]);
+            }
+            Fate::Late { polls } => {
+                planted.late += 1;
+                self.notices.push_back(Notice { from_poll: now + polls as u64, ..notice });
+            }
+            Fate::Reordered => {
+                planted.reordered += 1;
+                let at = self.random.below(self.notices.len() + 1);
+                self.notices.insert(at, notice);
+            }
+            Fate::WrongSlot => {
+                planted.wrong_slots += 1;
+                let other = self.random.below(self.table.slots());
+                let other = if other == slot { (slot + 1) % self.table.slots() } else { other };
+                self.notices.push_back(self.table.notice(other, now));
+            }
+        }
+    }
+
+    /// Believes the notices that show by `poll`, as far as they can be believed.
+    fn read_notices(&mut self, poll: u64, done: &mut VecDeque<Done<S, D>>) {
+        for _ in 0..self.notices.len() {
+            let Some(notice) = self.notices.pop_front() else { break };
+            if notice.from_poll > poll {
+                self.notices.push_back(notice);
+            } else if let Some(one) = self.table.release(notice) {
+                self.stats.count(&one);
+                done.push_back(one);
+            } else {
+                self.planted.strays += 1;
+            }
+        }
+    }
+
+    /// Whether polling brings things forward, even if the inner engine stands still.
+    fn has_something(&self) -> bool {
+        let is_ready = self.inner.capabilities().synchronous && self.inner.in_flight() > 0;
+        !self.table.is_empty() && (is_ready || !self.notices.is_empty() || self.stalled > 0)
+    }
+
+    fn shine(&self) {
+        self.beacon.shine(self.has_something().then_some(Duration::ZERO));
+    }
+}
+
+/// Makes a job fail, as if it had not been done.
+fn fail<S: Source, D: Destination>(done: &mut Done<S, D>, what: &'static str) {
+    panics::wipe(&mut done.job, 0);
+    done.units_done = 0;
+    done.result = Err(Error::Engine { engine: NAME, what });
+}
+
+/// Alters the last tag that was sealed; says whether there was one.
+fn corrupt<S: Source, D: Destination>(done: &mut Done<S, D>) -> bool {
+    if done.job.direction() == Direction::Open || done.result.is_err() {
+        return false;
+    }
+    let Some(last) = done.units_done.checked_sub(1) else { return false };
+    let altered = panics::caught(|| {
+        let tag = done.job.outcome_mut(last)?.last_chunk_mut::<TAG_BYTES>()?;
+        tag[0] ^= 0x10;
+        Some(())
+    });
+    altered.flatten().is_some()
+}
+
+impl<S: Source, D: Destination, E: Engine<S, D>> Engine<S, D> for Chaos<S, D, E> {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
+        let stopped = loop {
+            if jobs.is_empty() {
+                break Stopped::Empty;
+            } else if let Some(stopped) = self.obstacle() {
+                break stopped;
+            }
+            let Some(job) = jobs.pop_front() else { break Stopped::Empty };
+            match self.offer(job) {
+                Ok(()) => self.stats.jobs += 1,
+                Err((job, stopped)) => {
+                    jobs.push_front(job);
+                    break stopped;
+                }
+            }
+        };
+        self.stats.depth_high = self.stats.depth_high.max(self.table.len() as u64);
+        self.shine();
+        stopped
+    }
+
+    fn poll(&mut self, done: &mut VecDeque<Done<S, D>>) -> usize {
+        let before = done.len();
+        self.polls += 1;
+        self.dead = self.dead.saturating_sub(1);
+        self.harvest();
+        if self.stalled > 0 {
+            self.stalled -= 1;
+        } else {
+            self.read_notices(self.polls, done);
+        }
+        self.shine();
+        done.len() - before
+    }
+
+    fn in_flight(&self) -> usize {
+        self.table.len()
+    }
+
+    fn wait(&mut self, deadline: Instant) {
+        if self.table.is_empty() || self.has_something() {
+            return;
+        }
+        if self.inner.in_flight() > 0 {
+            self.inner.wait(deadline);
+        } else {
+            // All that is out is lost.
+            std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        let descriptor = self.beacon.watch(self.inner.readiness());
+        self.shine();
+        descriptor
+    }
+
+    fn quiesce(&mut self, deadline: Instant, done: &mut VecDeque<Done<S, D>>) -> Result<()> {
+        self.poll(done);
+        while !self.table.is_empty() && Instant::now() < deadline {
+            self.wait(deadline);
+            self.poll(done);
+        }
+        let mut returned = VecDeque::new();
+        // What it cannot bring back is counted below.
+        let _ = self.inner.quiesce(deadline, &mut returned);
+        returned.into_iter().for_each(|one| self.take_home(one));
+        self.read_notices(u64::MAX, done);
+        for mut one in self.table.release_all() {
+            fail(&mut one, "its completion was lost");
+            self.stats.count(&one);
+            done.push_back(one);
+        }
+        match self.table.len() {
+            0 => Ok(()),
+            in_flight => Err(Error::Deadline { in_flight }),
+        }
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.stats
+    }
+}
+
+impl<S, D, E> Drop for Chaos<S, D, E> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("chaos had the seed {}", self.seed);
+        }
+        panics::discard(self.table.release_all());
+    }
+}
