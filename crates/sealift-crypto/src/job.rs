@@ -137,6 +137,11 @@ impl Unit {
         usize::from(self.suffix.is_some()) + self.padding as usize
     }
 
+    /// How far into the destination its outcome reaches.
+    pub(crate) fn outcome_end(&self, direction: Direction) -> usize {
+        self.to(direction).end
+    }
+
     /// Where its outcome goes, tag included.
     pub(crate) fn to(&self, direction: Direction) -> Range<usize> {
         let (from, to) = (self.from(), self.to as usize);
@@ -229,6 +234,46 @@ impl<S: Source, D: Destination> Job<S, D> {
         }
     }
 
+    /// A job that was made before, and counted by its key then, with another destination; see
+    /// [`fits`](Job::fits).
+    pub(crate) fn again(
+        key: &Key,
+        direction: Direction,
+        payload: Payload<S, D>,
+        units: Units,
+        tag: u64,
+    ) -> Self {
+        Self { tag, key: key.clone(), direction, payload, units }
+    }
+
+    /// Whether every unit has its place.
+    pub(crate) fn fits(&mut self) -> bool {
+        check(&mut self.payload, &self.units, self.direction, self.key.suite()).is_ok()
+    }
+
+    /// Appends the destination's bytes between the outcomes, which are the caller's own.
+    pub(crate) fn read_gaps(&mut self, into: &mut Vec<u8>) {
+        let (units, direction) = (&self.units, self.direction);
+        if let Payload::Apart { destination, .. } = &mut self.payload {
+            let bytes = destination.bytes_mut();
+            gaps(units, direction).for_each(|gap| into.extend_from_slice(&bytes[gap]));
+        }
+    }
+
+    /// Puts what [`read_gaps`](Job::read_gaps) gave into another destination; false if it is not
+    /// as much as there are gaps.
+    pub(crate) fn write_gaps(&mut self, mut from: &[u8]) -> bool {
+        let (units, direction) = (&self.units, self.direction);
+        let Payload::Apart { destination, .. } = &mut self.payload else { return from.is_empty() };
+        let bytes = destination.bytes_mut();
+        for gap in gaps(units, direction) {
+            let Some((own, rest)) = from.split_at_checked(gap.len()) else { return false };
+            bytes[gap].copy_from_slice(own);
+            from = rest;
+        }
+        from.is_empty()
+    }
+
     /// Does the work on this core; `units_done` grows by one with each unit.
     pub(crate) fn perform(&mut self, units_done: &mut usize) -> Result<()> {
         let Self { key, direction, payload, units, .. } = self;
@@ -317,6 +362,14 @@ impl<S, D> Job<S, D> {
         &self.units
     }
 
+    /// What it reads, if that is apart from what it writes.
+    pub(crate) fn source(&self) -> Option<&S> {
+        match &self.payload {
+            Payload::Apart { source, .. } => Some(source),
+            Payload::InPlace(_) => None,
+        }
+    }
+
     /// The bytes it reads, over all units.
     pub fn len_bytes(&self) -> usize {
         self.units.iter().map(Unit::len_bytes).sum()
@@ -326,6 +379,15 @@ impl<S, D> Job<S, D> {
     pub fn into_parts(self) -> (Payload<S, D>, Units) {
         (self.payload, self.units)
     }
+}
+
+/// The parts of the destination before and between the outcomes.
+fn gaps(units: &Units, direction: Direction) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut reached = 0;
+    units.iter().map(move |unit| {
+        let to = unit.to(direction);
+        std::mem::replace(&mut reached, to.end)..to.start
+    })
 }
 
 /// Whether every unit has its place (invariant 1).

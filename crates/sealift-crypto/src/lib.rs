@@ -3,7 +3,8 @@
 //! ```text
 //!  Units ──► Job (key, source, destination) ──submit──► Engine ──poll──► Done ──► Sequencer
 //!                                                        inline, workers,            in order
-//!                                                        ipsec-mb, coprocessor
+//!                                                        ipsec-mb, coprocessor;
+//!                                                        router over any
 //! ```
 //!
 //! A [`Job`] owns the memory it works on, so no engine, thread or device can outlive it. Its key
@@ -48,6 +49,7 @@ mod key;
 mod message;
 mod panics;
 mod random;
+mod router;
 mod sequencer;
 mod suite;
 mod sync;
@@ -64,6 +66,7 @@ pub use job::{
     Units,
 };
 pub use key::{Key, Nonce};
+pub use router::{Fallbacks, Router, RouterBuilder, RouterStats, Shelf, Spares};
 pub use sequencer::{Place, Sequencer};
 pub use suite::{Limits, NONCE_BYTES, Suite, TAG_BYTES};
 pub use workers::{Workers, WorkersBuilder};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sealift_crypto::{
-    Done, Engine, Inline, Job, Key, Limits, Nonce, Payload, Suite, TAG_BYTES, Unit, Workers,
+    Done, Engine, Inline, Job, Key, Limits, Nonce, Payload, Router, Suite, TAG_BYTES, Unit, Workers,
 };
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -110,4 +110,7 @@ fn no_engine_allocates_per_job() {
     Cycle::new(Workers::builder().build().unwrap()).expect_no_allocations("workers");
     let asleep = Workers::builder().threads(2).spin(Duration::ZERO).batch(1, 1);
     Cycle::new(asleep.build().unwrap()).expect_no_allocations("workers that sleep");
+    let workers = Workers::builder().build().unwrap();
+    let router = Router::builder().always_offloads().offload_from(1, 1).build(workers).unwrap();
+    Cycle::new(router).expect_no_allocations("a router over workers");
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sealift_crypto::{Chaos, Coprocessor, Crash, Faults, Inline, Workers};
+use sealift_crypto::{Chaos, Coprocessor, Crash, Faults, Inline, Router, Workers};
 
+use crate::memory::Fresh;
 use crate::run::{Allowed, Boxed, Caller, Telltale, seeds};
 
 /// An engine to test: its name, how to make it, and what it may do.
@@ -74,16 +75,31 @@ fn every() -> Vec<Candidate> {
     all.extend(wrapped(honest(), "chaos over", allowed, |inner, seed| {
         Box::new(Chaos::new(inner, Faults::all(30), seed).unwrap())
     }));
+    // A router makes good whatever shows: errors, deaths, what is lost or late.
+    let good = Allowed::default();
+    all.extend(wrapped(honest(), "router over", good, |inner, _| router(inner)));
+    all.extend(wrapped(weak(), "router over", good, |inner, _| router(inner)));
+    all.extend(wrapped(honest(), "router over chaos over", good, |inner, seed| {
+        let faults = Faults { corrupted: 0, ..Faults::all(30) };
+        router(Box::new(Chaos::new(inner, faults, seed).unwrap()))
+    }));
     all
 }
 
-const JOBS: usize = 120;
-const PATIENCE: Duration = Duration::from_millis(200);
+fn router(inner: Boxed) -> Boxed {
+    let builder = Router::builder().spares(Fresh::default()).offload_from(2, 100);
+    let builder = builder.always_offloads().timeout(Duration::from_millis(10));
+    let pauses = (Duration::from_millis(1), Duration::from_millis(4));
+    Box::new(builder.quarantine(2, pauses.0, pauses.1).build(inner).unwrap())
+}
+
+const JOBS: usize = 100;
+const PATIENCE: Duration = Duration::from_millis(100);
 
 #[test]
 fn every_job_comes_back_once_and_right() {
     for Candidate { name, make, allowed } in every() {
-        for seed in seeds(3) {
+        for seed in seeds(2) {
             let _telltale = Telltale(name.clone(), seed);
             let outcome = Caller::new(make(seed), allowed, seed).run(JOBS, PATIENCE);
             assert_eq!(outcome.done, JOBS);
@@ -94,7 +110,7 @@ fn every_job_comes_back_once_and_right() {
 #[test]
 fn an_engine_dropped_at_any_moment_keeps_no_memory() {
     for Candidate { name, make, allowed } in every() {
-        for seed in seeds(8) {
+        for seed in seeds(6) {
             let _telltale = Telltale(name.clone(), seed);
             let mut caller = Caller::new(make(seed), allowed, seed);
             for _ in 0..seed % 13 {
@@ -108,7 +124,7 @@ fn an_engine_dropped_at_any_moment_keeps_no_memory() {
 #[test]
 fn quiesce_ends_by_its_deadline_in_any_state() {
     for Candidate { name, make, .. } in every() {
-        for seed in seeds(4) {
+        for seed in seeds(3) {
             let _telltale = Telltale(name.clone(), seed);
             // What is given up comes back with an error.
             let allowed = Allowed { failures: true, corruption: true };

@@ -13,5 +13,6 @@ mod contract;
 mod coprocessor;
 mod memory;
 mod plan;
+mod router;
 mod run;
 mod workers;

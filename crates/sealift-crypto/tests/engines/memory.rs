@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use sealift_crypto::{Destination, Source};
+use sealift_crypto::{Destination, Source, Spares};
 
 /// How many pieces of memory of a run are alive.
 #[derive(Clone, Default)]
@@ -106,5 +106,20 @@ impl Drop for Page {
     fn drop(&mut self) {
         self.census.0.fetch_sub(1, Ordering::SeqCst);
         self.fuse.burn();
+    }
+}
+
+/// Spare pages, as many as are wanted; a census of those that are out of it.
+#[derive(Clone, Default)]
+pub(crate) struct Fresh(pub(crate) Census, pub(crate) Arc<AtomicUsize>);
+
+impl Spares<Page> for Fresh {
+    fn take(&mut self, len_bytes: usize) -> Option<Page> {
+        Some(self.0.page(vec![0xee; len_bytes]))
+    }
+
+    fn give(&mut self, destination: Page) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        drop(destination);
     }
 }

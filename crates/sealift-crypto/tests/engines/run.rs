@@ -165,7 +165,7 @@ impl Caller {
         self.check();
         if let Err(error) = result {
             // What was under somebody's hands at the deadline.
-            assert_eq!(error, Error::Deadline { in_flight: self.engine.in_flight() });
+            assert!(matches!(error, Error::Deadline { in_flight } if in_flight > 0), "{error}");
             result = self.engine.quiesce(Instant::now() + LIMIT, &mut self.done);
             self.check();
         }
