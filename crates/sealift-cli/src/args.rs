@@ -10,6 +10,7 @@ use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser}
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use sealift::crypto::Suite;
 use sealift::io::Backend;
 
 use crate::endpoint::Endpoint;
@@ -91,7 +92,22 @@ impl Cli {
     /// # Errors
     /// The usage error to end with.
     pub(crate) fn checked(self) -> Result<Self, clap::Error> {
-        if let Command::Bench(Bench::Send(args)) = &self.command
+        let report = match &self.command {
+            Command::Bench(Bench::Send(args)) => Some(&args.report),
+            Command::Bench(Bench::Seal(args)) => Some(&args.report),
+            _ => None,
+        };
+        if let Command::Bench(Bench::Seal(args)) = &self.command
+            && let Some(name) = crate::bench::unknown_row(args)
+        {
+            let text = format!(
+                "no row is called '{}': they are called ENGINE/SUITE/BYTES, as in \
+                 inline/aes-128-gcm/16384, of raw, memcpy, inline and ipsec-mb",
+                shown(name)
+            );
+            return Err(Self::command().error(ErrorKind::ValueValidation, text));
+        }
+        if let Some(args) = report
             && args.json.as_deref() == Some(Path::new("-"))
             && args.html == args.json
         {
@@ -133,7 +149,7 @@ pub(crate) enum Command {
     Send(SendArgs),
     Receive(ReceiveArgs),
     Probe(ProbeArgs),
-    /// Measure what zero-copy is worth on this machine
+    /// Measure what zero-copy and sealing are worth on this machine
     #[command(subcommand)]
     Bench(Bench),
     Completions(CompletionsArgs),
@@ -308,6 +324,7 @@ pub(crate) struct ProbeArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     Send(BenchSendArgs),
+    Seal(BenchSealArgs),
 }
 
 /// Compare the ways to send: copying, MSG_ZEROCOPY, io_uring, segmentation, and the library
@@ -325,6 +342,40 @@ pub(crate) struct BenchSendArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     #[arg(value_parser = PossibleValuesParser::new(crate::bench::row_names()))]
     pub(crate) row: Vec<String>,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// Compare what sealing costs: each engine and suite beside the bare library, and memcpy
+///
+/// Seals messages out of place from memory to memory, on one core and on two; nothing is sent. Rows
+/// are named ENGINE/SUITE/BYTES, as in inline/aes-128-gcm/16384; with /batch-32 behind it for jobs
+/// of 32 messages, and /cores-2 for such jobs on two cores. Rows take turns, so that noise hits all
+/// alike; compare rows of one run only.
+#[derive(Args, Debug)]
+pub(crate) struct BenchSealArgs {
+    /// Bytes per message, separated by commas [default: 64,1350,4096,16384]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) payload: Vec<u32>,
+    /// Only these suites, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(value_parser = PossibleValuesParser::new(Suite::ALL.map(Suite::name)))]
+    pub(crate) suite: Vec<String>,
+    /// Only these rows, separated by commas: names, or their beginnings up to a slash
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) row: Vec<String>,
+    /// Bytes of plaintext to go round: more than the caches hold shows memory
+    #[arg(long, value_name = "BYTES", default_value_t = 262_144)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1_024..=1 << 30))]
+    pub(crate) ring: u32,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// How long a bench measures, and where its report goes.
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
     /// Seconds that each sample of a row takes [default: 0.1]
     #[arg(long, value_name = "S", value_parser = parse_sample_time)]
     pub(crate) seconds: Option<Duration>,
@@ -383,6 +434,8 @@ mod tests {
             "sealift probe --to example.org --json",
             "sealift bench send --payload 600,1400 --seconds 0.5 --rounds 3 --json -",
             "sealift bench send --row copy,sender-auto --row tcp-copy",
+            "sealift bench seal --payload 64,1350 --suite aes-128-gcm --seconds 0.5 --rounds 3",
+            "sealift bench seal --row inline,raw/aes-128-gcm,memcpy/aes-256-gcm/64 --ring 1048576",
             "sealift man --dir /tmp",
             "sealift completions zsh",
         ] {
@@ -401,6 +454,12 @@ mod tests {
             "sealift bench send --payload 0",
             "sealift bench send --json - --html -",
             "sealift bench send --row copy,fast",
+            "sealift bench seal --payload 0",
+            "sealift bench seal --suite aes-128-cbc",
+            "sealift bench seal --row fast",
+            "sealift bench seal --row inline/aes-128-gcm --suite aes-256-gcm",
+            "sealift bench seal --ring 7",
+            "sealift bench seal --json - --html -",
             "sealift send a tcp://:5000",
             "sealift receive tcp://h:0 out --connect",
         ] {

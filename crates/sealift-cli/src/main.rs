@@ -49,7 +49,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Send(args) => transfer::send(&args, &Terminal::new(args.transfer.words)),
         Command::Receive(args) => transfer::receive(&args, &Terminal::new(args.transfer.words)),
         Command::Probe(args) => probe::run(&args),
-        Command::Bench(Bench::Send(args)) => bench::run(&args, &Terminal::new(args.words)),
+        Command::Bench(Bench::Send(args)) => {
+            bench::run_send(&args, &Terminal::new(args.report.words))
+        }
+        Command::Bench(Bench::Seal(args)) => {
+            bench::run_seal(&args, &Terminal::new(args.report.words))
+        }
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
     }

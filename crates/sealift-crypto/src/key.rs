@@ -312,7 +312,7 @@ impl Key {
     }
 }
 
-const WRONG_LENGTH: Error = Error::Caller { what: "the buffers do not fit the message" };
+pub(crate) const WRONG_LENGTH: Error = Error::Caller { what: "the buffers do not fit the message" };
 
 impl Nonce {
     #[inline]

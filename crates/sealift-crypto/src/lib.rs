@@ -36,6 +36,8 @@ mod beacon;
 mod bell;
 mod chaos;
 mod coprocessor;
+#[cfg(feature = "baseline")]
+pub mod baseline;
 mod engine;
 mod error;
 mod ffi;

@@ -1,9 +1,8 @@
 //! The command around the bench: a namespace with a sink, and a bar.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use sealift::io::sandbox::{Sandbox, Sink};
 
 use crate::args::BenchSendArgs;
@@ -12,6 +11,7 @@ use crate::terminal::Terminal;
 
 use super::outputs::Outputs;
 use super::rows::{self, Destination, Row};
+use super::watch::Watch;
 use super::{Options, Schedule, senders};
 
 /// The largest MTU that a device takes; datagrams of the seed's size fit in it whole.
@@ -21,7 +21,7 @@ const PORT: u16 = 9;
 
 /// Runs `sealift bench send`.
 pub(crate) fn run(args: &BenchSendArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let outputs = Outputs::open(args)?;
+    let outputs = Outputs::open(&args.report)?;
     let options = options(args);
     let (_sandbox, sink) = enter();
     if let Err(why) = &sink {
@@ -29,20 +29,20 @@ pub(crate) fn run(args: &BenchSendArgs, terminal: &Terminal) -> Result<(), Failu
     }
     let destination = sink.as_ref().map(destination).map_err(Clone::clone);
     let mut rows = all_rows();
-    rows.retain(|row| args.row.is_empty() || args.row.iter().any(|name| name == row.name));
-    let bar = bar(terminal);
-    let report = super::send(&options, destination, rows, &mut |progress| {
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
-        bar.set_message(format!("{} {} B", progress.name, progress.payload_bytes));
-    });
-    bar.finish_and_clear();
+    rows.retain(|row| args.row.is_empty() || args.row.iter().any(|name| row.name == name.as_str()));
+    let watch = Watch::new(terminal);
+    let report = super::send(&options, destination, rows, &mut |progress| watch.show(progress));
+    watch.end();
     outputs.write(&report, terminal)
 }
 
 /// What `--row` takes.
 pub(crate) fn row_names() -> impl Iterator<Item = &'static str> {
-    all_rows().into_iter().map(|row| row.name)
+    let named = |row: Row| match row.name {
+        Cow::Borrowed(name) => Some(name),
+        Cow::Owned(_) => None,
+    };
+    all_rows().into_iter().filter_map(named)
 }
 
 fn all_rows() -> Vec<Row> {
@@ -59,8 +59,7 @@ fn options(args: &BenchSendArgs) -> Options {
         payloads.sort_unstable();
         payloads.dedup();
     }
-    let sample = args.seconds.unwrap_or(defaults.schedule.sample);
-    Options { payloads, schedule: Schedule { rounds: args.rounds, sample } }
+    Options { payloads, schedule: Schedule::of(&args.report) }
 }
 
 /// Moves into a network namespace and makes a sink there, or says why not.
@@ -80,17 +79,4 @@ fn enter() -> (Option<Sandbox>, Result<Sink, String>) {
 fn destination(sink: &Sink) -> Destination {
     let address = SocketAddr::from((sink.peer_v4, PORT));
     Destination { address, device: sink.kind.as_str().to_owned() }
-}
-
-fn bar(terminal: &Terminal) -> ProgressBar {
-    if !terminal.is_watched() {
-        return ProgressBar::hidden();
-    }
-    let bar = terminal.bars().add(ProgressBar::no_length());
-    // A wrong template would show in the first run of it; the default style is no loss.
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3}%  {eta} left  {msg}") {
-        bar.set_style(style.progress_chars("━╸─"));
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

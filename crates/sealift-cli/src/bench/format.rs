@@ -17,6 +17,11 @@ pub(crate) fn gigabytes(bytes_per_second: f64) -> String {
     rate(bytes_per_second, 1e9)
 }
 
+/// A time: `82.3 ns` without its unit, three digits that count.
+pub(crate) fn nanoseconds(nanoseconds: f64) -> String {
+    rate(nanoseconds, 1.0)
+}
+
 /// A count with its thousands set apart: `65,435`.
 pub(crate) fn grouped(count: f64) -> String {
     let digits = format!("{count:.0}");

@@ -2,22 +2,28 @@
 //!
 //! It is made for a phone, a screen and paper, light and dark; `html/page.css` says how.
 
-mod chart;
-mod lines;
-mod tables;
+pub(super) mod chart;
+pub(super) mod lines;
+pub(super) mod tables;
 
 use std::fmt::Write as _;
 
 use super::crossing::{self, Crossing};
 use super::report::Report;
-use super::{format, seed};
+use super::{format, seal, seed};
 
+const SEND_TITLE: &str = "What zero-copy send is worth on this machine";
 const STYLE: &str = include_str!("html/page.css");
 
 /// The whole page.
 pub(crate) fn render(report: &Report) -> String {
     let mut page = String::new();
     let host = &report.host;
+    let (title, sink) = match &host.sink {
+        _ if report.is_of_sealing() => ("What sealing costs on this machine", String::new()),
+        Some(kind) => (SEND_TITLE, format!(" · {kind} sink")),
+        None => (SEND_TITLE, " · no sink".to_owned()),
+    };
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
         page,
@@ -35,27 +41,31 @@ pub(crate) fn render(report: &Report) -> String {
 <main>
 <header>
 <p class="kicker">sealift bench {bench}</p>
-<h1>What zero-copy send is worth on this machine</h1>
-<p class="host">Linux {kernel} · {cpu} · {cpus} CPUs · {sink} · {at}</p>
+<h1>{title}</h1>
+<p class="host">Linux {kernel} · {cpu} · {cpus} CPUs{sink} · {at}</p>
 </header>"#,
         bench = escape(&report.bench),
         kernel = escape(&host.kernel),
         cpu = escape(&host.cpu),
         cpus = host.cpus,
-        sink =
-            escape(&host.sink.as_ref().map_or("no sink".to_owned(), |kind| format!("{kind} sink"))),
+        title = title,
+        sink = escape(&sink),
         at = escape(&host.measured_at),
     );
     if let Some(warning) = report.disturbance() {
         let _ = writeln!(page, "<p class=\"warning\">{}</p>", escape(&warning));
     }
-    tiles(&mut page, report);
-    charts(&mut page, report);
-    if report.meets_the_seed() {
-        tables::seed(&mut page, report);
+    if report.is_of_sealing() {
+        seal::page::render(&mut page, report);
+    } else {
+        tiles(&mut page, report);
+        charts(&mut page, report);
+        if report.meets_the_seed() {
+            tables::seed(&mut page, report);
+        }
+        tables::rows(&mut page, report);
+        method(&mut page, report);
     }
-    tables::rows(&mut page, report);
-    method(&mut page, report);
     page.push_str("</main>\n</body>\n</html>\n");
     page
 }

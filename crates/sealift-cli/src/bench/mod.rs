@@ -1,4 +1,4 @@
-//! `sealift bench send`: what zero-copy is worth on this machine.
+//! `sealift bench`: what zero-copy (`send`) and sealing (`seal`) are worth on this machine.
 //!
 //! ```text
 //! rows (what can be measured) ──► schedule (who runs when) ──► report (what was measured)
@@ -6,7 +6,8 @@
 //!                                  outputs: JSON ◄───────────────┼──► table, html
 //! ```
 //!
-//! A page or a table is made from a [`Report`] alone, so also from one that was read back.
+//! A page or a table is made from a [`Report`] alone, so also from one that was read back. What is
+//! said of `bench seal` alone is in `seal`; the rest is of `bench send`, or of both.
 
 mod command;
 mod crossing;
@@ -17,16 +18,17 @@ mod outputs;
 mod report;
 mod rows;
 mod schedule;
+mod seal;
 mod seed;
 mod senders;
 mod table;
+mod watch;
 
-use std::time::Duration;
-
-pub(crate) use command::{row_names, run};
+pub(crate) use command::{row_names, run as run_send};
 use report::Report;
 use rows::Destination;
 use schedule::{Progress, Schedule};
+pub(crate) use seal::{run as run_seal, unknown_row};
 
 /// What to measure, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             payloads: vec![600, 1_400, 2_048, 4_096, 8_192, 16_384, 32_768, seed::PAYLOAD_BYTES],
-            schedule: Schedule { rounds: 5, sample: Duration::from_millis(100) },
+            schedule: Schedule::default(),
         }
     }
 }

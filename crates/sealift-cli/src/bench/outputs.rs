@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::{Report, html, table};
-use crate::args::BenchSendArgs;
+use crate::args::ReportArgs;
 use crate::failure::{Action, Failure};
 use crate::terminal::Terminal;
 
@@ -30,7 +30,7 @@ enum Output {
 
 impl Outputs {
     /// Opens the files, so that a wrong name costs nobody a measurement.
-    pub(crate) fn open(args: &BenchSendArgs) -> Result<Self, Failure> {
+    pub(crate) fn open(args: &ReportArgs) -> Result<Self, Failure> {
         let open = |path: &Option<_>| path.as_deref().map(Output::open).transpose();
         Ok(Self { json: open(&args.json)?, html: open(&args.html)? })
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::host::Host;
 use super::rows::{self, Path};
 use super::schedule::{Case, Outcome, Run, Schedule};
+use super::seal::rows::Sealing;
 use super::seed::{self, Line};
 
 /// If the median row had a processor for less than this, the report says so.
@@ -19,7 +20,7 @@ const DISTURBED: f64 = 0.95;
 /// All that a bench found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// Which bench: `send`.
+    /// Which bench: `send` or `seal`.
     pub(crate) bench: String,
     /// The version of Sealift.
     pub(crate) version: String,
@@ -28,6 +29,9 @@ pub(crate) struct Report {
     pub(crate) rounds: u32,
     /// The time of each sample.
     pub(crate) sample_seconds: f64,
+    /// Bytes of plaintext that `bench seal` goes round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ring_bytes: Option<usize>,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -63,6 +67,9 @@ pub(crate) struct Row {
     pub(crate) ratio: Option<f64>,
     /// The row that `ratio` compares to.
     pub(crate) ratio_to: String,
+    /// `engine`, `suite`, `batch` and `cores` of a row of `bench seal`.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealing: Option<Sealing>,
     /// Why the row could not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) skipped: Option<String>,
@@ -96,6 +103,7 @@ impl Report {
             host,
             rounds: schedule.rounds,
             sample_seconds: schedule.sample.as_secs_f64(),
+            ring_bytes: None,
             rows: found.map(|(case, outcome)| Row::new(case, &rows[case.row], outcome)).collect(),
         };
         report.compare();
@@ -123,6 +131,11 @@ impl Report {
         seed.or(sweep.last()).copied()
     }
 
+    /// Whether it is of `bench seal`.
+    pub(crate) fn is_of_sealing(&self) -> bool {
+        self.rows.iter().any(|row| row.sealing.is_some())
+    }
+
     /// Whether any of our rows has a place in the seed's table.
     pub(crate) fn meets_the_seed(&self) -> bool {
         let met = |line: &Line| self.row(line.ours, seed::PAYLOAD_BYTES).is_some();
@@ -131,8 +144,8 @@ impl Report {
 
     /// A warning, if other programs took so much of the processors that the figures suffered.
     pub(crate) fn disturbance(&self) -> Option<String> {
-        let on_sink = self.rows.iter().filter(|row| row.is_swept());
-        let shares: Vec<f64> = on_sink.filter_map(|row| row.cpu_share).collect();
+        let awake = self.rows.iter().filter(|row| row.is_swept() || row.path == Path::Memory);
+        let shares: Vec<f64> = awake.filter_map(|row| row.cpu_share).collect();
         let share = median(&shares).filter(|share| *share < DISTURBED)?;
         Some(format!(
             "The machine was busy: half of the rows had a processor for less than {:.0} % of the \
@@ -176,7 +189,7 @@ impl Row {
         let samples = each(|run| per_second(run.bytes, run.elapsed));
         let zerocopied = zerocopied_fraction(&runs);
         Self {
-            name: row.name.to_owned(),
+            name: row.name.clone().into_owned(),
             about: row.about.to_owned(),
             path: row.path,
             payload_bytes: case.payload_bytes,
@@ -185,12 +198,14 @@ impl Row {
             spread: Spread::of(&samples),
             messages_per_second: median(&each(|run| per_second(run.messages, run.elapsed))),
             zerocopied_fraction: zerocopied,
-            copies_per_byte: median(&samples).map(|_| 1.0 - zerocopied.unwrap_or(0.0)),
+            copies_per_byte: median(&samples)
+                .map(|_| row.copies_per_byte - zerocopied.unwrap_or(0.0)),
             syscalls_per_message: median(&each(|run| run.syscalls as f64 / run.messages as f64)),
             cpu_share: median(&runs.iter().map(|run| run.cpu_share).collect::<Vec<f64>>()),
             samples,
             ratio: None,
-            ratio_to: row.compared_to.to_owned(),
+            ratio_to: row.compared_to.clone().into_owned(),
+            sealing: row.sealing.clone(),
             skipped,
         }
     }
@@ -198,6 +213,11 @@ impl Row {
     /// Whether the row is one of the sweep, and not there for contrast.
     pub(crate) fn is_swept(&self) -> bool {
         self.path == Path::Sink && self.segment_bytes.is_none()
+    }
+
+    /// The median.
+    pub(crate) fn nanoseconds_per_message(&self) -> Option<f64> {
+        self.messages_per_second.map(|messages| 1e9 / messages)
     }
 
     /// Whether the messages left without a copy, most of them at least.
@@ -215,6 +235,14 @@ impl Spread {
             max: quantile(samples, 1.0)?,
         })
     }
+}
+
+/// The payloads that were measured, in order.
+pub(crate) fn payloads(rows: &[Row]) -> Vec<usize> {
+    let mut payloads: Vec<usize> = rows.iter().map(|row| row.payload_bytes).collect();
+    payloads.sort_unstable();
+    payloads.dedup();
+    payloads
 }
 
 fn per_second(count: u64, elapsed: Duration) -> f64 {
@@ -252,4 +280,4 @@ fn quantile(samples: &[f64], part: f64) -> Option<f64> {
 #[path = "report_tests.rs"]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::four as sample_report;
+pub(crate) use tests::{four as sample_report, sealing as sealing_report};

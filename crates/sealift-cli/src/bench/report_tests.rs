@@ -42,6 +42,63 @@ pub(crate) fn four() -> Report {
     ])
 }
 
+/// `bench seal`: what is needed for some of its bars, and a row that could not run.
+pub(crate) fn sealing() -> Report {
+    let none = "the library cannot be opened".to_owned();
+    let found: [(&'static str, Outcome); 5] = [
+        ("raw", Ok(vec![sample(1_000, None)])),
+        ("memcpy", Ok(vec![sample(1_000, None)])),
+        ("inline", Ok(vec![sample(980, None)])),
+        ("ipsec-mb", Err(none.clone())),
+        ("inline", Ok(vec![sample(1_960, None)])),
+    ];
+    let shape = |engine: &str, cores| Sealing {
+        engine: engine.to_owned(),
+        suite: "aes-128-gcm".to_owned(),
+        batch: if cores > 1 { 32 } else { 1 },
+        cores,
+    };
+    let sealed = |(at, (engine, _)): (usize, &(&'static str, Outcome))| {
+        let cores = if at == 4 { 2 } else { 1 };
+        let behind = if cores > 1 { "/cores-2" } else { "" };
+        rows::Row {
+            name: format!("{engine}/aes-128-gcm/16384{behind}").into(),
+            path: Path::Memory,
+            compared_to: "raw/aes-128-gcm/16384".into(),
+            copies_per_byte: if *engine == "memcpy" { 2.0 } else { 1.0 },
+            sealing: Some(shape(engine, cores)),
+            ..row(engine)
+        }
+    };
+    let rows: Vec<rows::Row> = found.iter().enumerate().map(sealed).collect();
+    let cases: Vec<Case> = (0..rows.len()).map(|row| Case { row, payload_bytes: 16_384 }).collect();
+    let schedule = Schedule { rounds: 1, sample: Duration::from_millis(500) };
+    let outcomes = found.into_iter().map(|(_, outcome)| outcome).collect();
+    let host = Host { sink: None, ..host() };
+    let mut report = Report::new("seal", host, schedule, &rows, &cases, outcomes);
+    report.ring_bytes = Some(1 << 18);
+    report
+}
+
+#[test]
+fn the_json_of_sealing_names_engine_suite_batch_and_cores() {
+    let text = sealing().to_json().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&json["bench"], &json["ring_bytes"]), (&"seal".into(), &262_144.into()));
+    let row = &json["rows"][1];
+    assert_eq!(
+        (&row["name"], &row["path"]),
+        (&"memcpy/aes-128-gcm/16384".into(), &"memory".into())
+    );
+    assert_eq!((&row["engine"], &row["suite"]), (&"memcpy".into(), &"aes-128-gcm".into()));
+    assert_eq!((&row["batch"], &row["cores"]), (&1.into(), &1.into()));
+    assert_eq!(row["copies_per_byte"], 2.0);
+    assert_eq!(json["rows"][4]["cores"], 2);
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), sealing());
+    let send = serde_json::from_str::<serde_json::Value>(&four().to_json().unwrap()).unwrap();
+    assert!(send["rows"][0].get("engine").is_none() && send.get("ring_bytes").is_none());
+}
+
 #[test]
 fn median_and_quartiles_of_odd_and_even_counts() {
     assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));

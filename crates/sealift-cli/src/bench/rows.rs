@@ -1,10 +1,13 @@
-//! What `bench send` can measure: one entry per row of its table.
+//! What a bench can measure: one entry per row of its table. The rows here are of `bench send`.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use sealift::io::baseline::{self, Baseline, Sample, TRAIN_BYTES, Wire};
 use serde::{Deserialize, Serialize};
+
+use super::seal::rows::Sealing;
 
 /// Where datagrams go: a device that frees each packet without copying it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(crate) enum Path {
     Sink,
     /// Over loopback, where the kernel always copies: for contrast.
     Loopback,
+    /// Nowhere: from memory to memory.
+    Memory,
 }
 
 /// The sizes at which a row is measured.
@@ -41,7 +46,7 @@ pub(crate) enum Payloads {
 
 /// One row: a name that scripts compare by, and how to run it.
 pub(crate) struct Row {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     /// What it does, in one line.
     pub(crate) about: &'static str,
     pub(crate) path: Path,
@@ -49,7 +54,11 @@ pub(crate) struct Row {
     /// The size of the datagrams that a message is cut into, where it is.
     pub(crate) segment_bytes: Option<u16>,
     /// The row at the same payload that this one is compared to.
-    pub(crate) compared_to: &'static str,
+    pub(crate) compared_to: Cow<'static, str>,
+    /// Copies of each byte that nobody avoids.
+    pub(crate) copies_per_byte: f64,
+    /// What is sealed and by whom, if the row is of `bench seal`.
+    pub(crate) sealing: Option<Sealing>,
     pub(crate) work: Work,
 }
 
@@ -57,12 +66,14 @@ impl Row {
     /// A row that is measured at each size of the sweep, on the sink.
     pub(crate) fn swept(name: &'static str, about: &'static str, work: Work) -> Self {
         Self {
-            name,
+            name: name.into(),
             about,
             path: Path::Sink,
             payloads: Payloads::Sweep,
             segment_bytes: None,
-            compared_to: "msg-zerocopy",
+            compared_to: "msg-zerocopy".into(),
+            copies_per_byte: 1.0,
+            sealing: None,
             work,
         }
     }
@@ -78,13 +89,13 @@ impl Row {
             Wire::UdpTrains => Self {
                 payloads: Payloads::Fixed(TRAIN_BYTES),
                 segment_bytes: Some(baseline::SEGMENT_BYTES),
-                compared_to: "gso-copy",
+                compared_to: "gso-copy".into(),
                 ..swept
             },
             Wire::TcpLoopback => Self {
                 path: Path::Loopback,
                 payloads: Payloads::Largest,
-                compared_to: "tcp-copy",
+                compared_to: "tcp-copy".into(),
                 ..swept
             },
         }

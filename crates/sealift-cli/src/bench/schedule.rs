@@ -10,6 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sealift::io::baseline::Sample;
 
 use super::rows::{Destination, Path, Payloads, Row};
+use crate::args::ReportArgs;
 
 /// How long the unmeasured run before the first round takes at most.
 const WARM_UP: Duration = Duration::from_millis(10);
@@ -30,6 +31,20 @@ pub(crate) struct Schedule {
     pub(crate) rounds: u32,
     /// The time of one sample.
     pub(crate) sample: Duration,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { rounds: 5, sample: Duration::from_millis(100) }
+    }
+}
+
+impl Schedule {
+    /// As the command line asks.
+    pub(crate) fn of(args: &ReportArgs) -> Self {
+        let sample = args.seconds.unwrap_or(Self::default().sample);
+        Self { rounds: args.rounds, sample }
+    }
 }
 
 /// A row at one payload.
@@ -102,7 +117,7 @@ pub(crate) fn run(
             let row = &mut rows[case.row];
             let done = round as usize * cases.len() + place;
             let payload_bytes = case.payload_bytes;
-            progress(Progress { done, total, name: row.name, payload_bytes });
+            progress(Progress { done, total, name: &row.name, payload_bytes });
             let result = match round {
                 0 => run_once(row, sink, payload_bytes, schedule.sample.min(WARM_UP)),
                 _ => run_undisturbed(row, sink, payload_bytes, schedule.sample),
@@ -143,12 +158,12 @@ fn run_once(
     payload_bytes: usize,
     duration: Duration,
 ) -> Result<Run, String> {
-    // A row over loopback does not look at its destination.
+    // Only rows that send to the sink look at their destination.
     let nowhere = Destination { address: ([127, 0, 0, 1], 9).into(), device: String::new() };
     let destination = match (sink, row.path) {
         (Ok(sink), Path::Sink) => sink,
         (Err(why), Path::Sink) => return Err(format!("there is no sink: {why}")),
-        (_, Path::Loopback) => &nowhere,
+        (_, Path::Loopback | Path::Memory) => &nowhere,
     };
     let (begun, cpu_before) = (Instant::now(), thread_cpu_seconds());
     let sample = (row.work)(destination, payload_bytes, duration)?;

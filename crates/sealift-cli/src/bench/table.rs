@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 
 use super::report::{Report, Row};
-use super::{crossing, format, seed};
+use super::{crossing, format, report, seal, seed};
 
 /// The width that no line passes.
-const COLUMNS: usize = 100;
+pub(super) const COLUMNS: usize = 100;
 
 /// The whole report: what it was measured on, the seed's table beside ours, and all rows.
 pub(crate) fn render(report: &Report) -> String {
+    if report.is_of_sealing() {
+        return seal::table::render(report);
+    }
     let mut text = String::new();
     let host = &report.host;
     let sink = host.sink.as_deref().unwrap_or("no");
@@ -34,10 +37,7 @@ pub(crate) fn render(report: &Report) -> String {
     if report.meets_the_seed() {
         seed_table(&mut text, report);
     }
-    let mut payloads: Vec<usize> = report.rows.iter().map(|row| row.payload_bytes).collect();
-    payloads.sort_unstable();
-    payloads.dedup();
-    for payload in payloads {
+    for payload in report::payloads(&report.rows) {
         payload_table(&mut text, report, payload);
     }
     text
@@ -111,23 +111,23 @@ fn row_line(row: &Row) -> String {
     )
 }
 
-fn or_dash(text: Option<String>) -> String {
+pub(super) fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "–".to_owned())
 }
 
-fn push(text: &mut String, line: &str) {
+pub(super) fn push(text: &mut String, line: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-fn shortened(text: &str, width: usize) -> String {
+pub(super) fn shortened(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.len() - 1;

@@ -111,8 +111,8 @@ mod tests {
         let mut looks: Vec<(&str, usize)> = bare
             .filter(|row| row.path == rows::Path::Sink)
             .map(|row| row.name)
-            .chain(sender)
-            .map(|name| (family(name), dashes(name)))
+            .chain(sender.map(Into::into))
+            .map(|name| (family(&name), dashes(&name)))
             .collect();
         let count = looks.len();
         looks.sort_unstable();

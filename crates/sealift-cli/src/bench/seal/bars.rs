@@ -1,0 +1,87 @@
+//! What sealing has to reach, read off a report.
+
+use super::rows::BATCH;
+use crate::bench::report::Report;
+
+/// A ratio that has to be reached, and the lowest that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Bar {
+    /// What is compared with what.
+    pub(crate) what: &'static str,
+    /// At least this.
+    pub(crate) needed: f64,
+    /// The lowest ratio of the rows that it is about, and which row has it.
+    pub(crate) found: Option<(f64, String)>,
+}
+
+impl Bar {
+    /// Whether it was reached; `None` if nothing that it is about was measured.
+    pub(crate) fn is_reached(&self) -> Option<bool> {
+        // As precisely as it is shown.
+        self.found.as_ref().map(|(ratio, _)| (ratio * 100.0).round() >= self.needed * 100.0)
+    }
+}
+
+/// The AES suites whose speed is that of memory.
+const GCM: [&str; 2] = ["aes-128-gcm", "aes-256-gcm"];
+const ALL: [&str; 4] = ["aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "aes-128-ccm"];
+
+/// Every bar, with what the report has to say on it.
+pub(crate) fn of(report: &Report) -> Vec<Bar> {
+    let batch = format!("/batch-{BATCH}");
+    let bar = |what, needed, of: (&str, &str), to: (&str, &str), suites: &[&str], bytes| Bar {
+        what,
+        needed,
+        found: lowest(report, of, to, suites, bytes),
+    };
+    let (one, many) = ("", batch.as_str());
+    let gcm_and_chacha = ["aes-256-gcm", "chacha20-poly1305"];
+    let packets = ["aes-128-gcm", "chacha20-poly1305"];
+    vec![
+        bar("inline to raw, records", 0.97, ("inline", one), ("raw", one), &ALL, 16_384),
+        bar("inline to raw, batches of packets", 0.9, ("inline", many), ("raw", many), &ALL, 1_350),
+        bar("out of place to memcpy, records", 1.05, ("raw", one), ("memcpy", one), &GCM, 16_384),
+        bar("out of place to memcpy, packets", 1.05, ("raw", one), ("memcpy", one), &GCM, 1_350),
+        bar(
+            "two cores to one, records",
+            1.7,
+            ("inline", "/cores-2"),
+            ("inline", many),
+            &gcm_and_chacha,
+            16_384,
+        ),
+        bar(
+            "ipsec-mb to inline, packets",
+            1.5,
+            ("ipsec-mb", one),
+            ("inline", one),
+            &packets,
+            1_350,
+        ),
+        bar(
+            "ipsec-mb to inline, batches of packets",
+            1.5,
+            ("ipsec-mb", many),
+            ("inline", many),
+            &packets,
+            1_350,
+        ),
+    ]
+}
+
+/// The lowest ratio of one engine's rows to another's over some suites.
+fn lowest(
+    report: &Report,
+    (of, of_behind): (&str, &str),
+    (to, to_behind): (&str, &str),
+    suites: &[&str],
+    bytes: usize,
+) -> Option<(f64, String)> {
+    let ratios = suites.iter().filter_map(|suite| {
+        let name = format!("{of}/{suite}/{bytes}{of_behind}");
+        let other = format!("{to}/{suite}/{bytes}{to_behind}");
+        let other = report.row(&other, bytes)?.bytes_per_second?;
+        Some((report.row(&name, bytes)?.bytes_per_second? / other, name))
+    });
+    ratios.min_by(|a, b| a.0.total_cmp(&b.0))
+}

@@ -1,0 +1,138 @@
+//! The report of `bench seal` as the body of an HTML page.
+
+use std::fmt::Write as _;
+
+use super::bars;
+use super::rows::Sealing;
+use crate::bench::html::chart::{Chart, Series};
+use crate::bench::html::{escape, lines};
+use crate::bench::report::{self, Report, Row};
+use crate::bench::{format, html};
+
+/// What has to be reached, a chart for each suite, all rows, and how it was measured.
+pub(crate) fn render(page: &mut String, report: &Report) {
+    bars_table(page, report);
+    let mut suites: Vec<&str> = sealings(report).map(|(_, sealing)| &*sealing.suite).collect();
+    suites.dedup();
+    suites.sort_unstable();
+    suites.dedup();
+    for suite in suites {
+        chart(page, report, suite);
+    }
+    html::tables::rows(page, report);
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(
+        page,
+        "<footer>\n<h2>How it was measured</h2>\n<p>Each round runs every row once, so that a \
+         drift of the machine hits all rows alike; {} rounds of {} s a row after a warm-up. \
+         Messages are sealed out of place, in turn over a ring of {} bytes of plaintext; \
+         <code>memcpy</code> copies and seals in place. GB/s are 10<sup>9</sup> bytes of plaintext \
+         in a second. A row is named by engine, suite and bytes per message; <code>batch-32</code> \
+         hands over 32 messages at a time, <code>cores-2</code> has an engine on each of two cores \
+         seal such batches under one key.</p>\n<p>Sealift {}. <code>sealift bench seal --json \
+         FILE</code> writes every sample.</p>\n</footer>",
+        report.rounds,
+        report.sample_seconds,
+        format::grouped(report.ring_bytes.unwrap_or(0) as f64),
+        escape(&report.version)
+    );
+}
+
+fn sealings(report: &Report) -> impl Iterator<Item = (&Row, &Sealing)> {
+    report.rows.iter().filter_map(|row| Some((row, row.sealing.as_ref()?)))
+}
+
+fn bars_table(page: &mut String, report: &Report) {
+    page.push_str(
+        "<section>\n<h2>What has to be reached</h2>\n<table>\n<thead><tr>\
+         <th scope=\"col\">Ratio</th><th scope=\"col\">at least</th><th scope=\"col\">here</th>\
+         </tr></thead>\n<tbody>\n",
+    );
+    for bar in bars::of(report) {
+        let (here, row) = match &bar.found {
+            Some((ratio, row)) => (format::times(*ratio), row.as_str()),
+            None => ("–".to_owned(), "not measured"),
+        };
+        let short = if bar.is_reached() == Some(false) { " (not reached)" } else { "" };
+        let _ = writeln!(
+            page,
+            "<tr><th scope=\"row\">{}<small>{}{short}</small></th><td>{}</td><td><b>{here}</b></td>\
+             </tr>",
+            escape(bar.what),
+            escape(row),
+            format::times(bar.needed),
+        );
+    }
+    page.push_str("</tbody>\n</table>\n</section>\n");
+}
+
+/// One suite's throughput against payload, a line for each engine and batch.
+fn chart(page: &mut String, report: &Report, suite: &str) {
+    let mut series: Vec<Series> = Vec::new();
+    for (row, sealing) in sealings(report).filter(|(_, sealing)| sealing.suite == suite) {
+        let Some(rate) = row.bytes_per_second else { continue };
+        let name = label(sealing);
+        let point = (row.payload_bytes as f64, rate / 1e9);
+        match series.iter_mut().find(|series| series.name == name) {
+            Some(series) => series.points.push(point),
+            None => series.push(Series { name, class: look(sealing), points: vec![point] }),
+        }
+    }
+    let drawn = lines::both(&Chart {
+        description: format!("{suite}: throughput against payload."),
+        y_title: "GB/s".to_owned(),
+        x_title: "bytes per message, log scale (K = 1,024)".to_owned(),
+        series,
+        mark: None,
+    });
+    if drawn.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        page,
+        "<section>\n<h2>{}</h2>\n<figure>\n{drawn}<figcaption>Each point is the median of {} \
+         samples; {} sizes of messages were measured.</figcaption>\n</figure>\n</section>",
+        escape(suite),
+        report.rounds,
+        report::payloads(&report.rows).len(),
+    );
+}
+
+fn label(sealing: &Sealing) -> String {
+    match (sealing.batch, sealing.cores) {
+        (1, _) => sealing.engine.clone(),
+        (batch, 1) => format!("{} × {batch}", sealing.engine),
+        (_, cores) => format!("{}, {cores} cores", sealing.engine),
+    }
+}
+
+/// The classes of the page's style: a colour for each engine, dashes for each batch.
+fn look(sealing: &Sealing) -> String {
+    let colour = match sealing.engine.as_str() {
+        "memcpy" => "copy",
+        "raw" => "msg",
+        "ipsec-mb" => "sender",
+        _ => "fixed",
+    };
+    let dashes = if sealing.cores > 1 { 2 } else { usize::from(sealing.batch > 1) };
+    format!("{colour} dash{dashes} key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::report::sealing_report;
+    use super::*;
+
+    #[test]
+    fn the_page_is_whole_and_draws_each_suite() {
+        let mut report = sealing_report();
+        let name = "raw/aes-128-gcm/1350".to_owned();
+        let packet = Row { name, payload_bytes: 1_350, ..report.rows[0].clone() };
+        report.rows.push(packet);
+        let page = html::render(&report);
+        assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+        assert!(page.contains("<h2>aes-128-gcm</h2>") && page.contains("What has to be reached"));
+        assert!(page.contains("1.05×") && page.contains("(not reached)"));
+        assert!(!page.contains("zero-copy send is worth"));
+    }
+}

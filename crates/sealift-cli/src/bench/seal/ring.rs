@@ -1,0 +1,202 @@
+//! The memory that a row of `bench seal` works on, and the loops over it.
+//!
+//! ```text
+//!  slot:   plaintext  │ message │ message │ …   a batch, one behind the other
+//!          sealed     │ message + tag │ …
+//! ```
+//!
+//! There are as many slots as the ring has room for, sealed in turn. A ring that fits the cache
+//! shows what sealing costs; a larger one shows memory.
+
+use std::collections::VecDeque;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use sealift::crypto::baseline::Bare;
+use sealift::crypto::{
+    Engine, Job, Key, Limits, NONCE_BYTES, Nonce, Payload, Suite, TAG_BYTES, Unit, Units,
+};
+use sealift::io::baseline::Sample;
+
+/// An engine over the memory of this bench.
+pub(super) type AnyEngine = Box<dyn Engine<Vec<u8>, Vec<u8>>>;
+
+/// The memory of a job between two rounds.
+type Slot = (Payload<Vec<u8>, Vec<u8>>, Units);
+
+/// As much as a TLS 1.3 record authenticates beside its text: its header.
+const ASSOCIATED: [u8; 5] = [23, 3, 3, 0x41, 0];
+/// Messages between two looks at the clock, at least.
+const MESSAGES_PER_LOOK: u64 = 128;
+
+/// The shape of a row's work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) suite: Suite,
+    pub(super) payload_bytes: usize,
+    /// Messages that are handed over together.
+    pub(super) batch: usize,
+    /// Plaintext in all slots together, unless one batch is more.
+    pub(super) ring_bytes: usize,
+}
+
+impl Shape {
+    fn secret(&self) -> Vec<u8> {
+        vec![0x42; self.suite.key_bytes()]
+    }
+
+    fn slots<T>(&self, slot: impl Fn(Vec<u8>, Vec<u8>) -> T) -> VecDeque<T> {
+        let count = (self.ring_bytes / (self.payload_bytes * self.batch)).max(1);
+        let memory = |each: usize, byte| vec![byte; each * self.batch];
+        let sealed_bytes = self.payload_bytes + TAG_BYTES;
+        (0..count).map(|_| slot(memory(self.payload_bytes, 7), memory(sealed_bytes, 0))).collect()
+    }
+
+    fn sample(&self, messages: u64, elapsed: Duration) -> Sample {
+        let bytes = messages * self.payload_bytes as u64;
+        Sample { bytes, messages, elapsed, zerocopied_fraction: None, syscalls: 0 }
+    }
+}
+
+/// One call of the bare library.
+pub(super) type Call =
+    fn(&Bare, Nonce, &[u8], &[u8], &mut [u8]) -> Result<(), sealift::crypto::Error>;
+
+/// Seals message by message with the bare library.
+pub(super) fn bare(shape: Shape, call: Call, duration: Duration) -> Result<Sample, String> {
+    let bare = Bare::new(shape.suite, &shape.secret()).map_err(|error| error.to_string())?;
+    let mut slots = shape.slots(|source, destination| (source, destination));
+    let mut number = 0;
+    let mut seal_one = |slots: &mut VecDeque<(Vec<u8>, Vec<u8>)>| {
+        let Some((source, mut destination)) = slots.pop_front() else { return Ok(0) };
+        let places = destination.chunks_exact_mut(shape.payload_bytes + TAG_BYTES);
+        for (text, into) in source.chunks_exact(shape.payload_bytes).zip(places) {
+            number += 1;
+            call(&bare, Nonce::of(&[0; NONCE_BYTES], number), &ASSOCIATED, text, into)
+                .map_err(|error| error.to_string())?;
+        }
+        slots.push_back((source, destination));
+        Ok(shape.batch as u64)
+    };
+    for _ in 0..slots.len() {
+        seal_one(&mut slots)?;
+    }
+    let begun = Instant::now();
+    let messages = for_a_time(duration, || seal_one(&mut slots))?;
+    Ok(shape.sample(messages, begun.elapsed()))
+}
+
+/// Seals job by job with `engine`, on this core.
+pub(super) fn one_core(
+    shape: Shape,
+    engine: AnyEngine,
+    duration: Duration,
+) -> Result<Sample, String> {
+    let mut lane = Lane::new(shape, engine, key(shape)?, 0);
+    lane.go_round()?;
+    let begun = Instant::now();
+    let messages = for_a_time(duration, || lane.seal_one())?;
+    Ok(shape.sample(messages, begun.elapsed()))
+}
+
+/// Seals the messages of one key with an engine on each of two cores, half of the ring each.
+pub(super) fn two_cores(
+    shape: Shape,
+    engines: [AnyEngine; 2],
+    duration: Duration,
+) -> Result<Sample, String> {
+    let key = key(shape)?;
+    let half = Shape { ring_bytes: shape.ring_bytes / 2, ..shape };
+    let ready = Barrier::new(2);
+    let run = |mut lane: Lane| {
+        let round = lane.go_round();
+        ready.wait();
+        let begun = Instant::now();
+        let messages = round.and_then(|()| for_a_time(duration, || lane.seal_one()))?;
+        Ok::<_, String>((messages, begun.elapsed()))
+    };
+    let [here, there] = engines;
+    let here = Lane::new(half, here, key.clone(), 0);
+    let there = Lane::new(half, there, key, 1 << 62);
+    let (here, there) = std::thread::scope(|scope| {
+        let there = scope.spawn(|| run(there));
+        (run(here), there.join())
+    });
+    let there = there.map_err(|_| "the second core's thread panicked".to_owned())?;
+    let ((here, here_took), (there, there_took)) = (here?, there?);
+    Ok(shape.sample(here + there, here_took.max(there_took)))
+}
+
+/// One key for all that a row seals.
+fn key(shape: Shape) -> Result<Key, String> {
+    // The bench sends nothing, so nobody can use what many messages under one key would give away.
+    let unlimited = Limits { seals: u64::MAX, failures: u64::MAX };
+    Key::new(shape.suite, &shape.secret(), unlimited).map_err(|error| error.to_string())
+}
+
+/// An engine and the slots that it seals in turn.
+struct Lane {
+    shape: Shape,
+    engine: AnyEngine,
+    key: Key,
+    number: u64,
+    slots: VecDeque<Slot>,
+    jobs: VecDeque<Job<Vec<u8>, Vec<u8>>>,
+    done: VecDeque<sealift::crypto::Done<Vec<u8>, Vec<u8>>>,
+}
+
+impl Lane {
+    /// Messages are numbered from `first` on.
+    fn new(shape: Shape, engine: AnyEngine, key: Key, first: u64) -> Self {
+        let slots = shape
+            .slots(|source, destination| (Payload::Apart { source, destination }, Units::new()));
+        let (jobs, done) = (VecDeque::with_capacity(1), VecDeque::with_capacity(1));
+        Self { shape, engine, key, number: first, slots, jobs, done }
+    }
+
+    /// Every slot once, so that memory and caches are as they stay.
+    fn go_round(&mut self) -> Result<(), String> {
+        (0..self.slots.len()).try_for_each(|_| self.seal_one().map(|_| ()))
+    }
+
+    /// Seals one slot as one job; says how many messages that were.
+    fn seal_one(&mut self) -> Result<u64, String> {
+        let Some((payload, mut units)) = self.slots.pop_front() else { return Ok(0) };
+        let Shape { payload_bytes, batch, .. } = self.shape;
+        units.clear();
+        for at in 0..batch {
+            self.number += 1;
+            let nonce = Nonce::of(&[0; NONCE_BYTES], self.number);
+            let (from, to) = (at * payload_bytes, at * (payload_bytes + TAG_BYTES));
+            let unit = Unit::new(nonce, from..from + payload_bytes, to).with(&ASSOCIATED);
+            units.push(unit.map_err(|error| error.to_string())?);
+        }
+        let job = Job::seal(&self.key, payload, units, self.number);
+        self.jobs.push_back(job.map_err(|refused| refused.error.to_string())?);
+        self.engine.submit(&mut self.jobs);
+        self.engine.poll(&mut self.done);
+        let done = self.done.pop_front().ok_or("the engine did not bring the job back")?;
+        done.result.map_err(|error| error.to_string())?;
+        self.slots.push_back(done.job.into_parts());
+        Ok(batch as u64)
+    }
+}
+
+/// Repeats `step` for a time; says how many messages it sealed.
+fn for_a_time(
+    duration: Duration,
+    mut step: impl FnMut() -> Result<u64, String>,
+) -> Result<u64, String> {
+    let begun = Instant::now();
+    let mut messages = 0;
+    while begun.elapsed() < duration {
+        let look = messages + MESSAGES_PER_LOOK;
+        while messages < look {
+            match step()? {
+                0 => return Err("the ring is empty".to_owned()),
+                more => messages += more,
+            }
+        }
+    }
+    Ok(messages)
+}

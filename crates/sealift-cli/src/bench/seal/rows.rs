@@ -1,0 +1,150 @@
+//! What `bench seal` can measure: `ENGINE/SUITE/BYTES`, and `/batch-32` or `/cores-2` behind it.
+
+use std::borrow::Cow;
+
+use sealift::crypto::baseline::Bare;
+use sealift::crypto::{Inline, IpsecMb, Suite};
+use serde::{Deserialize, Serialize};
+
+use super::ring::{self, AnyEngine, Call, Shape};
+use crate::bench::rows::{Path, Payloads, Row, Work};
+
+/// Messages in a job of many.
+pub(super) const BATCH: usize = 32;
+
+/// What a row of `bench seal` has that one of `bench send` has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sealing {
+    /// The engine's name, or `raw` or `memcpy`.
+    pub(crate) engine: String,
+    /// The suite's name.
+    pub(crate) suite: String,
+    /// Messages handed over together.
+    pub(crate) batch: usize,
+    /// Cores that seal at a time.
+    pub(crate) cores: usize,
+}
+
+/// Who does the work of a row.
+#[derive(Clone, Copy)]
+enum Worker {
+    Bare(Call),
+    Engine(fn() -> Result<AnyEngine, String>),
+}
+
+/// Name, what it does, and who does it.
+const WORKERS: [(&str, &str, Worker); 4] = [
+    ("raw", "the bare library call, out of place", Worker::Bare(Bare::seal)),
+    ("memcpy", "memcpy, then the bare library call in place", Worker::Bare(Bare::copy_and_seal)),
+    ("inline", "the Inline engine: aws-lc, AES-CCM by the ccm crate", Worker::Engine(inline)),
+    ("ipsec-mb", "the IpsecMb engine: Intel's multi-buffer library", Worker::Engine(ipsec_mb)),
+];
+
+fn inline() -> Result<AnyEngine, String> {
+    Ok(Box::new(Inline::new()))
+}
+
+fn ipsec_mb() -> Result<AnyEngine, String> {
+    IpsecMb::open().map(|engine| Box::new(engine) as AnyEngine).map_err(|why| why.to_string())
+}
+
+/// All rows of the suites at the payloads, neighbours where they are compared.
+pub(super) fn all(suites: &[Suite], payloads: &[usize], ring_bytes: usize) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (&payload_bytes, &suite) in payloads.iter().flat_map(|p| suites.iter().map(move |s| (p, s)))
+    {
+        for batch in [1, BATCH] {
+            let shape = Shape { suite, payload_bytes, batch, ring_bytes };
+            rows.extend(WORKERS.map(|worker| row(worker, shape, 1)).into_iter().flatten());
+        }
+        let shape = Shape { suite, payload_bytes, batch: BATCH, ring_bytes };
+        rows.extend(WORKERS.map(|worker| row(worker, shape, 2)).into_iter().flatten());
+    }
+    rows
+}
+
+/// The row's name.
+pub(super) fn name(engine: &str, shape: Shape, cores: usize) -> String {
+    let (suite, bytes) = (shape.suite.name(), shape.payload_bytes);
+    let behind = match (shape.batch, cores) {
+        (1, _) => "",
+        (_, 1) => "/batch-32",
+        _ => "/cores-2",
+    };
+    format!("{engine}/{suite}/{bytes}{behind}")
+}
+
+/// The row, if that worker has one of this kind: bare calls know neither batches nor cores, but
+/// `raw` is measured over the same memory as a batch, to be compared with it.
+fn row(
+    (engine, about, worker): (&'static str, &'static str, Worker),
+    shape: Shape,
+    cores: usize,
+) -> Option<Row> {
+    let alone = shape.batch == 1;
+    if matches!(worker, Worker::Bare(_)) && (cores > 1 || !alone && engine != "raw") {
+        return None;
+    }
+    let compared_to = name(if cores > 1 { engine } else { "raw" }, shape, 1);
+    let work: Work = Box::new(move |_, _, duration| match (worker, cores) {
+        (Worker::Bare(call), _) => ring::bare(shape, call, duration),
+        (Worker::Engine(open), 1) => ring::one_core(shape, open()?, duration),
+        (Worker::Engine(open), _) => ring::two_cores(shape, [open()?, open()?], duration),
+    });
+    Some(Row {
+        name: Cow::Owned(name(engine, shape, cores)),
+        about,
+        path: Path::Memory,
+        payloads: Payloads::Fixed(shape.payload_bytes),
+        segment_bytes: None,
+        compared_to: Cow::Owned(compared_to),
+        // `memcpy` copies, and then seals in place.
+        copies_per_byte: if engine == "memcpy" { 2.0 } else { 1.0 },
+        sealing: Some(Sealing {
+            engine: engine.to_owned(),
+            suite: shape.suite.name().to_owned(),
+            batch: shape.batch,
+            cores,
+        }),
+        work,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bench::rows::Destination;
+
+    #[test]
+    fn the_rows_of_the_bench_are_there_by_name() {
+        let rows = all(&Suite::ALL, &[64, 1_350, 4_096, 16_384], 1 << 18);
+        for name in [
+            "raw/aes-128-gcm/64",
+            "raw/aes-128-ccm/1350/batch-32",
+            "memcpy/aes-256-gcm/16384",
+            "inline/aes-128-gcm/16384",
+            "inline/chacha20-poly1305/1350/batch-32",
+            "inline/aes-256-gcm/16384/cores-2",
+            "ipsec-mb/aes-128-ccm/4096",
+            "ipsec-mb/chacha20-poly1305/16384/cores-2",
+        ] {
+            assert_eq!(rows.iter().filter(|row| row.name == name).count(), 1, "{name}");
+        }
+        for row in &rows {
+            assert!(rows.iter().any(|other| other.name == row.compared_to), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn each_row_seals_what_it_counts() {
+        let nowhere = Destination { address: ([127, 0, 0, 1], 9).into(), device: String::new() };
+        for mut row in all(&Suite::ALL, &[100], 4_000) {
+            match (row.work)(&nowhere, 100, Duration::from_micros(100)) {
+                Ok(sample) => assert_eq!(sample.bytes, sample.messages * 100, "{}", row.name),
+                Err(why) => assert!(row.name.starts_with("ipsec-mb/"), "{}: {why}", row.name),
+            }
+        }
+    }
+}
