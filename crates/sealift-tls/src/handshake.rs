@@ -197,7 +197,10 @@ fn drive<S: Speaker>(speaker: &mut S, wire: &mut Wire<'_>) -> Result<Vec<u8>> {
             }
             Next::Record => seen = wire.one_more_record(&mut incoming, seen)?,
             Next::Failed(error) => {
-                wire.tell(speaker);
+                // To an alert there is no answer.
+                if matches!(error, Error::Handshake(_)) {
+                    wire.tell(speaker);
+                }
                 return Err(error);
             }
         }
@@ -270,10 +273,11 @@ impl Wire<'_> {
         }
     }
 
-    /// Sends the alert that rustls has for the peer, if it has one.
+    /// Sends the alert that rustls has for the peer. It is asked once: it gives what it has to say
+    /// before it looks at what was received, which it must not do again.
     fn tell<S: Speaker>(&mut self, speaker: &mut S) {
         let mut alert = Vec::new();
-        while let Ok(ConnectionState::EncodeTlsData(data)) = speaker.process(&mut []).state {
+        if let Ok(ConnectionState::EncodeTlsData(data)) = speaker.process(&mut []).state {
             encode(data, &mut alert);
         }
         // The handshake has failed already, and says why.

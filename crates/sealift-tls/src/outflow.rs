@@ -267,6 +267,12 @@ impl Outflow {
         Ok(self.sender()?.hand_over(deadline)?)
     }
 
+    /// What the peer's kernel has not acknowledged.
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        let sender = self.sender.as_ref();
+        sender.and_then(|sender| sender.unacknowledged_bytes().ok()).unwrap_or(0)
+    }
+
     /// Sends close_notify and closes the sender.
     pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<sealift_io::Closed> {
         let notified = match link.check().and_then(|()| self.tend(link)) {

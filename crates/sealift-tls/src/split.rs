@@ -194,6 +194,12 @@ impl TlsWriter {
         self.link.with_outflow(|outflow| outflow.flush(&self.link, deadline))
     }
 
+    /// The bytes of sealed records that the peer's kernel has not acknowledged. Of a connection that
+    /// is gone the number stays; it is 0 where the system cannot tell.
+    pub fn unacknowledged_bytes(&self) -> usize {
+        self.link.with_outflow(|outflow| outflow.unacknowledged_bytes())
+    }
+
     /// Sends close_notify, waits until the peer's kernel has everything, and ends the stream. The
     /// reading half goes on. At the deadline the connection is aborted.
     ///
