@@ -194,8 +194,8 @@ impl TlsWriter {
         self.link.with_outflow(|outflow| outflow.flush(&self.link, deadline))
     }
 
-    /// The bytes of sealed records that the peer's kernel has not acknowledged. Of a connection that
-    /// is gone the number stays; it is 0 where the system cannot tell.
+    /// The bytes of sealed records that the peer's kernel has not acknowledged. The number of a
+    /// connection that is gone stays; it is 0 where the system cannot tell.
     pub fn unacknowledged_bytes(&self) -> usize {
         self.link.with_outflow(|outflow| outflow.unacknowledged_bytes())
     }
