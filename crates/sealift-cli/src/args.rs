@@ -1,5 +1,7 @@
 //! The command line: each flag is defined once, here; help, man pages and completions follow.
 
+mod trust;
+
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::quantity::{parse_duration, parse_sample};
 use crate::terminal::shown;
+pub(crate) use trust::TrustArgs;
 
 /// Headings and flags stand out, as in cargo's help.
 const STYLES: Styles = Styles::styled()
@@ -114,18 +117,18 @@ impl Cli {
             let text = "standard output takes one report: give --json or --html a file";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, text));
         }
-        let connects_to = match &self.command {
-            Command::Send(args) if !args.listen => Some(&args.url),
-            Command::Receive(args) if args.connect => Some(&args.url),
-            _ => None,
+        let (url, listens, trust) = match &self.command {
+            Command::Send(args) => (&args.url, args.listen, &args.trust),
+            Command::Receive(args) => (&args.url, !args.connect, &args.trust),
+            _ => return Ok(self),
         };
-        match connects_to {
-            Some(Endpoint::Tcp { host, port }) if host.is_empty() || *port == 0 => {
-                let missing = if host.is_empty() { "a host" } else { "a port" };
-                let text = format!("to connect, name {missing}: tcp://host:port");
-                Err(Self::command().error(ErrorKind::ValueValidation, text))
-            }
-            _ => Ok(self),
+        if !listens && let Some(missing) = url.lacks() {
+            let text = format!("to connect, name {missing}: {}host:port", url.scheme());
+            return Err(Self::command().error(ErrorKind::ValueValidation, text));
+        }
+        match trust.check(url, listens) {
+            Ok(()) => Ok(self),
+            Err(text) => Err(Self::command().error(ErrorKind::ArgumentConflict, text)),
         }
     }
 }
@@ -158,10 +161,10 @@ pub(crate) enum Command {
 
 /// Send a file, a device or a pipe to the other end
 ///
-/// Connects to URL, where `sealift receive`, nc, ncat or socat listens, sends SRC, and ends once
-/// the other end's kernel has acknowledged every byte: that is what exit code 0 means, not that the
-/// program there has read or kept them. It does not wait for the other end to close. What the other
-/// end sends is discarded.
+/// Connects to URL, where `sealift receive`, nc, ncat or socat listens (over tls:// openssl, gnutls
+/// or socat as well), sends SRC, and ends once the other end's kernel has acknowledged every byte:
+/// that is what exit code 0 means, not that the program there has read or kept them. It does not
+/// wait for the other end to close. What the other end sends is discarded.
 ///
 /// The bytes are read into memory that the kernel sends from; whether they then left without
 /// another copy is for the path to say, and --stats, --json and the progress bar tell it. Unix
@@ -172,6 +175,11 @@ pub(crate) enum Command {
 /// is reset, so that the other end cannot take a part for the whole; a unix socket has no reset,
 /// its other end just sees the end.
 ///
+/// Over tls:// everything is sealed, by TLS 1.3 or 1.2, and the end that connects trusts nobody
+/// unverified: it needs --pin, as `sealift receive` prints it, or --ca, or the other end a
+/// certificate that this system trusts. Once the other end has everything, it has two seconds to
+/// refuse this end's certificate; most end their side at once.
+///
 /// A source may be silent for as long as it likes. So may the other end, unless --idle-timeout is
 /// given; a stall is shown. A host that is gone is noticed within two minutes.
 #[derive(Args, Debug)]
@@ -180,7 +188,7 @@ pub(crate) struct SendArgs {
     /// What to send: a file, a block device, or - for standard input
     #[arg(value_name = "SRC")]
     pub(crate) source: PathBuf,
-    /// Where to: tcp://host:port or unix:/path
+    /// Where to: tls://host:port, tcp://host:port or unix:/path
     #[arg(value_name = "URL", value_parser = url_parser())]
     pub(crate) url: Endpoint,
     /// Wait for the other end to connect instead of connecting to it
@@ -191,10 +199,14 @@ pub(crate) struct SendArgs {
     pub(crate) backend: BackendArg,
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
 const SEND_EXAMPLES: &str = "\
 Examples:
+  sealift send disk.img tls://backup:5000 --pin sha256:9f...  as `sealift receive` printed it
+  sealift send disk.img tls://backup:5000 --ca ca.pem          by the certificate of its authority
   sealift send disk.img tcp://backup:5000         to `sealift receive tcp://:5000 disk.img`
   sealift send /dev/vg/root tcp://[fd00::7]:5000  a block device, over IPv6
   tar c /srv | sealift send - unix:/run/copy      a pipe, over a unix socket
@@ -202,13 +214,18 @@ Examples:
 
 /// Receive from the other end into a file, a device or a pipe
 ///
-/// Listens on URL for one connection, of `sealift send`, nc, ncat or socat, and writes what comes
-/// to DST until the other end closes its side.
+/// Listens on URL for one connection, of `sealift send`, nc, ncat or socat (over tls:// of openssl,
+/// gnutls or socat as well), and writes what comes to DST until the other end closes its side.
 ///
 /// A file is written under a temporary name beside DST and renamed at the end, so DST is always
 /// whole: the old content or the new. If the transfer fails or is interrupted the temporary file is
 /// removed, or with --keep-partial renamed to DST as far as it came. Devices, pipes and standard
 /// output are written in place.
+///
+/// Over tls:// everything is sealed, by TLS 1.3 or 1.2. Without --cert a certificate is made for
+/// this run, and the line to type at the other end is printed, with the pin of its key. Whoever
+/// connects is let in, unless --client-ca or --pin says who. An end is one only if the other end
+/// says so (close_notify): a part is never taken for the whole.
 ///
 /// Plain TCP says no more than 'end' or 'reset': a reset is an error, an end is taken for the end
 /// of the file. `sealift send` resets the connection whenever it fails, even when it is killed; of
@@ -216,9 +233,9 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_long_help = RECEIVE_EXAMPLES)]
 pub(crate) struct ReceiveArgs {
-    /// Where to listen: tcp://host:port or unix:/path
+    /// Where to listen: tls://host:port, tcp://host:port or unix:/path
     ///
-    /// tcp://:5000 listens on every address, tcp://host:0 on any free port, which is printed.
+    /// tls://:5000 listens on every address, tls://host:0 on any free port, which is printed.
     #[arg(value_name = "URL", value_parser = url_parser())]
     pub(crate) url: Endpoint,
     /// Where to write: a file, a block device, or - for standard output
@@ -237,10 +254,14 @@ pub(crate) struct ReceiveArgs {
     pub(crate) sync: bool,
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
 const RECEIVE_EXAMPLES: &str = "\
 Examples:
+  sealift receive tls://:5000 disk.img            prints the line to type at the other end
+  sealift receive tls://:5000 disk.img --cert server.pem --client-ca ca.pem  from known clients only
   sealift receive tcp://:5000 disk.img            from `sealift send disk.img tcp://host:5000`
   sealift receive unix:/run/copy - | tar x        into a pipe
   sealift receive tcp://backup:5000 out --connect  from `nc -l 5000 -N < disk.img`";
@@ -436,6 +457,9 @@ mod tests {
             "sealift bench send --row copy,sender-auto --row tcp-copy",
             "sealift bench seal --payload 64,1350 --suite aes-128-gcm --seconds 0.5 --rounds 3",
             "sealift bench seal --row inline,raw/aes-128-gcm,memcpy/aes-256-gcm/64 --ring 1048576",
+            "sealift send a tls://h:1 --ca ca.pem --server-name x --cert c --key k --keylog=f",
+            "sealift send a tls://192.0.2.1:1 --insecure",
+            "sealift receive tls://:0 out --cert c --client-ca ca.pem",
             "sealift man --dir /tmp",
             "sealift completions zsh",
         ] {
@@ -462,6 +486,17 @@ mod tests {
             "sealift bench seal --json - --html -",
             "sealift send a tcp://:5000",
             "sealift receive tcp://h:0 out --connect",
+            "sealift send a tls://h:0",
+            "sealift send a tcp://h:1 --insecure",
+            "sealift receive unix:/s out --cert c",
+            "sealift send a tls://h:1 --key k",
+            "sealift send a tls://h:1 --client-ca ca.pem",
+            "sealift send a tls://h:1 --pin 12ab",
+            "sealift send a tls://h:1 --insecure --ca ca.pem",
+            "sealift send a tls://no name:1",
+            "sealift send a tls://h:1 --server-name -",
+            "sealift receive tls://:1 out --insecure",
+            "sealift receive tls://:1 out --ca ca.pem",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.and_then(Cli::checked).is_err(), "{line}");

@@ -1,8 +1,8 @@
-//! Where the other end is: `tcp://host:port` or `unix:/path`.
+//! Where the other end is: `tls://host:port`, `tcp://host:port` or `unix:/path`.
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,6 +14,13 @@ use crate::terminal::shown;
 pub(crate) enum Endpoint {
     /// A host (name, IPv4, or IPv6 without brackets; empty for every address) and a port.
     Tcp {
+        /// Without brackets.
+        host: String,
+        /// 0 asks for any free port.
+        port: u16,
+    },
+    /// The same, sealed.
+    Tls {
         /// Without brackets.
         host: String,
         /// 0 asks for any free port.
@@ -31,22 +38,24 @@ impl FromStr for Endpoint {
     }
 }
 
-/// What stands behind `tcp://`.
-fn tcp(authority: &str) -> Result<Endpoint, String> {
+/// A host and a port, as they stand behind `scheme`, which is `tcp://` or `tls://`.
+fn host_and_port(scheme: &str, authority: &str) -> Result<(String, u16), String> {
     if authority.contains('@') {
-        return Err("no user name goes into it: tcp://host:port".to_owned());
+        return Err(format!("no user name goes into it: {scheme}host:port"));
     }
     if authority.contains(['/', '?', '#']) {
-        return Err("no path goes behind it: tcp://host:port".to_owned());
+        return Err(format!("no path goes behind it: {scheme}host:port"));
     }
     let (host, port) = match authority.strip_prefix('[') {
-        Some(bracketed) => {
-            bracketed.split_once("]:").ok_or("after the brackets goes a port: tcp://[::1]:5000")?
-        }
-        None => authority.rsplit_once(':').ok_or("the port is missing: tcp://host:port")?,
+        Some(bracketed) => bracketed
+            .split_once("]:")
+            .ok_or_else(|| format!("after the brackets goes a port: {scheme}[::1]:5000"))?,
+        None => authority
+            .rsplit_once(':')
+            .ok_or_else(|| format!("the port is missing: {scheme}host:port"))?,
     };
     if host.contains(':') && !authority.starts_with('[') {
-        return Err("an IPv6 address goes into brackets: tcp://[::1]:5000".to_owned());
+        return Err(format!("an IPv6 address goes into brackets: {scheme}[::1]:5000"));
     }
     // Rust would read a sign, too.
     let digits = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -54,10 +63,10 @@ fn tcp(authority: &str) -> Result<Endpoint, String> {
     let port = number.ok_or_else(|| format!("'{}' is no port from 0 to 65535", shown(port)))?;
     // The same address is on every link: the kernel refuses it without one.
     if host.parse().is_ok_and(|address: Ipv6Addr| address.is_unicast_link_local()) {
-        let example = format!("tcp://[{host}%eth0]:{port}");
+        let example = format!("{scheme}[{host}%eth0]:{port}");
         return Err(format!("a link-local address needs its zone, the interface: {example}"));
     }
-    Ok(Endpoint::Tcp { host: host.to_owned(), port })
+    Ok((host.to_owned(), port))
 }
 
 impl Endpoint {
@@ -70,8 +79,14 @@ impl Endpoint {
             Some(b"") => Err("the path is missing: unix:/path/to/socket".to_owned()),
             Some(path) => Ok(Self::Unix(OsStr::from_bytes(path).into())),
             None => {
-                let authority = text.to_str().and_then(|text| text.strip_prefix("tcp://"));
-                tcp(authority.ok_or("write it as tcp://host:port or unix:/path")?)
+                let text = text.to_str().unwrap_or_default();
+                if let Some(authority) = text.strip_prefix("tls://") {
+                    host_and_port("tls://", authority).map(|(host, port)| Self::Tls { host, port })
+                } else if let Some(authority) = text.strip_prefix("tcp://") {
+                    host_and_port("tcp://", authority).map(|(host, port)| Self::Tcp { host, port })
+                } else {
+                    Err("write it as tls://host:port, tcp://host:port or unix:/path".to_owned())
+                }
             }
         }
     }
@@ -80,21 +95,58 @@ impl Endpoint {
     pub(crate) fn with_port(&self, port: u16) -> Self {
         match self {
             Self::Tcp { host, .. } => Self::Tcp { host: host.clone(), port },
+            Self::Tls { host, .. } => Self::Tls { host: host.clone(), port },
             Self::Unix(path) => Self::Unix(path.clone()),
         }
     }
 
     /// Whether it asks for any free port.
     pub(crate) fn wants_any_port(&self) -> bool {
-        matches!(self, Self::Tcp { port: 0, .. })
+        matches!(self, Self::Tcp { port: 0, .. } | Self::Tls { port: 0, .. })
     }
+
+    /// What is missing to connect to it.
+    pub(crate) fn lacks(&self) -> Option<&'static str> {
+        match self {
+            Self::Tcp { host, .. } | Self::Tls { host, .. } if host.is_empty() => Some("a host"),
+            Self::Tcp { port: 0, .. } | Self::Tls { port: 0, .. } => Some("a port"),
+            _ => None,
+        }
+    }
+
+    /// How the other end may call it: who listens on every address has no name for itself.
+    pub(crate) fn for_other_end(&self) -> String {
+        match self {
+            Self::Tcp { host, port } | Self::Tls { host, port } if is_every_address(host) => {
+                format!("{}HOST:{port}", self.scheme())
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// What it begins with.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "tcp://",
+            Self::Tls { .. } => "tls://",
+            Self::Unix(_) => "unix:",
+        }
+    }
+}
+
+fn is_every_address(host: &str) -> bool {
+    host.is_empty() || host.parse().is_ok_and(|address: IpAddr| address.is_unspecified())
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port } if host.contains(':') => {
+                write!(f, "{}[{host}]:{port}", self.scheme())
+            }
+            Self::Tcp { host, port } | Self::Tls { host, port } => {
+                write!(f, "{}{host}:{port}", self.scheme())
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -116,6 +168,8 @@ mod tests {
             ("tcp://[::1]:65535", tcp("::1", 65535)),
             ("tcp://[fe80::1%eth0]:9", tcp("fe80::1%eth0", 9)),
             ("tcp://:5000", tcp("", 5000)),
+            ("tls://localhost:5000", Endpoint::Tls { host: "localhost".into(), port: 5000 }),
+            ("tls://[::1]:0", Endpoint::Tls { host: "::1".into(), port: 0 }),
             ("unix:/run/a b", Endpoint::Unix("/run/a b".into())),
             ("unix:relative", Endpoint::Unix("relative".into())),
         ] {
@@ -133,10 +187,27 @@ mod tests {
     }
 
     #[test]
+    fn the_other_end_gets_a_name_to_fill_in_where_there_is_none() {
+        for (here, there) in [
+            ("tls://:5000", "tls://HOST:5000"),
+            ("tls://0.0.0.0:5000", "tls://HOST:5000"),
+            ("tls://[::]:5000", "tls://HOST:5000"),
+            ("tls://[::1]:5000", "tls://[::1]:5000"),
+            ("tcp://backup:1", "tcp://backup:1"),
+            ("unix:/run/x", "unix:/run/x"),
+        ] {
+            assert_eq!(here.parse::<Endpoint>().unwrap().for_other_end(), there);
+        }
+    }
+
+    #[test]
     fn what_is_no_address_is_refused_with_a_hint() {
         for (text, hint) in [
             ("localhost:5000", "tcp://host:port"),
-            ("tls://h:1", "tcp://host:port"),
+            ("ssl://h:1", "tls://host:port, tcp://host:port or unix:/path"),
+            ("tls://h", "port is missing: tls://host:port"),
+            ("tls://::1:5000", "tls://[::1]:5000"),
+            ("tls://h:1/", "tls://host:port"),
             ("tcp://localhost", "port is missing"),
             ("tcp://::1:5000", "brackets"),
             ("tcp://[::1]", "port"),

@@ -91,6 +91,9 @@ pub(crate) enum Failure {
     /// A socket's path is taken by something that is not ours to remove.
     #[error("listen on {}: {reason}; choose another path, or remove what is there", shown(url))]
     Taken { url: String, reason: &'static str },
+    /// What is wrong, and what to do, are known where it is found.
+    #[error("{action} on {}: {}; {remedy}", shown(object), shown(reason))]
+    Explained { action: Action, object: String, reason: String, remedy: &'static str },
     /// A system call failed.
     #[error("{action} on {}: {}; {}", shown(object), words(source),
         remedy(*action, object, errno_of(source)))]
@@ -108,6 +111,16 @@ impl Failure {
         source: impl Into<io::Error>,
     ) -> Self {
         Self::System { action, object: object.to_string(), source: source.into() }
+    }
+
+    /// A failure that is understood where it is found.
+    pub(crate) fn explained(
+        action: Action,
+        object: impl fmt::Display,
+        reason: String,
+        remedy: &'static str,
+    ) -> Self {
+        Self::Explained { action, object: object.to_string(), reason, remedy }
     }
 
     /// The failure of a call of the library. Those that carry an error number read like a system
@@ -240,6 +253,7 @@ mod tests {
             Failure::EndedEarly { name: name(), expected: 9, found: 4 },
             Failure::Directory { action: Action::Open, name: name() },
             Failure::Taken { url: name(), reason: "no" },
+            Failure::explained(Action::Read, name(), name(), "no"),
             Failure::system(Action::Open, name(), Errno::NOENT),
             Failure::library(Action::Send, name(), sealift_io::Error::Closed),
         ] {

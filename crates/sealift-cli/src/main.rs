@@ -22,6 +22,7 @@ mod progress;
 mod quantity;
 mod terminal;
 mod transfer;
+mod trust;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -140,7 +140,9 @@ fn synopsis(command: &Command) -> String {
         let long = option.get_long().map(|long| format!("--{long}"));
         let names: Vec<String> = [short, long].into_iter().flatten().collect();
         line.extend([roman(" ["), bold(names.join("|"))]);
-        if option.get_action().takes_values() {
+        if option.is_require_equals_set() {
+            line.extend([roman("[="), italic(value_name(option)), roman("]")]);
+        } else if option.get_action().takes_values() {
             line.extend([roman(" "), italic(value_name(option))]);
         }
         let repeated = matches!(option.get_action(), ArgAction::Count);

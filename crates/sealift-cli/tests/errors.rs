@@ -547,7 +547,7 @@ fn wrong_usage_is_exit_code_2() {
         &[][..],
         &["send"],
         &["send", "file", "localhost:5000"],
-        &["send", "file", "tls://host:1"],
+        &["send", "file", "ssl://host:1"],
         &["send", "file", "tcp://::1:5000"],
         &["send", "file", "tcp://:5000"],
         &["receive", "tcp://h:1", "file", "--backend", "copy"],

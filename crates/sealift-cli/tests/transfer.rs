@@ -127,14 +127,6 @@ fn eight_gibibytes_take_little_memory() {
     }
 }
 
-/// `VmHWM`: the most memory that a process ever had; 0 when it is gone.
-fn peak_bytes(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
-}
-
 fn read_full(from: &mut impl Read, room: &mut [u8]) -> usize {
     let mut filled = 0;
     while filled < room.len() {

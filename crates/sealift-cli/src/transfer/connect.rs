@@ -33,7 +33,7 @@ pub(crate) fn connect(url: &Endpoint, timeout: Option<Duration>) -> Result<Conne
     let deadline = Instant::now() + timeout;
     match url {
         Endpoint::Unix(path) => connect_unix(url, path, deadline, timeout),
-        Endpoint::Tcp { host, port } => {
+        Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
             let addresses = resolve(url, host, *port, timeout)?;
             connect_any(url, &addresses, deadline, timeout)
         }

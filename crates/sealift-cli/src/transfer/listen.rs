@@ -43,7 +43,7 @@ pub(crate) enum Listener {
 pub(crate) fn listen(url: &Endpoint) -> Result<(Listener, Endpoint), Failure> {
     match url {
         Endpoint::Unix(path) => listen_unix(url, path).map(|listener| (listener, url.clone())),
-        Endpoint::Tcp { host, port } => {
+        Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
             let listeners = if host.is_empty() {
                 vec![listen_everywhere(url, *port)?]
             } else {

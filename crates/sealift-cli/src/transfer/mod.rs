@@ -3,6 +3,7 @@
 //! ```text
 //!  source ──► connect or listen ──► Outflow ──► acknowledged ──► report      send
 //!  target ──► listen or connect ──► Inflow ──► end ──► rename ──► report     receive
+//!                                   sealed/: the same over TLS
 //! ```
 //!
 //! What can fail without the other end is done before it is called: a wrong name costs nobody a
@@ -17,25 +18,31 @@ mod outflow;
 mod partial;
 mod patience;
 mod report;
+mod sealed;
 mod source;
 mod target;
 
 use std::io::{self, Write};
 use std::time::Instant;
 
-use crate::args::{ReceiveArgs, SendArgs, TransferArgs};
+use crate::args::{ReceiveArgs, SendArgs, TransferArgs, TrustArgs};
 use crate::cleanup;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::progress::Progress;
 use crate::terminal::Terminal;
+use crate::trust::{self, Role};
 use connection::Connection;
 use inflow::Inflow;
 use outflow::{Outflow, how_it_left};
 use patience::Patience;
-use report::Report;
+use report::{Report, Tls};
+use sealed::{SealedInflow, SealedOutflow};
 use source::Source;
 use target::Target;
+
+/// The copies that the kernel makes where a transfer reads from a socket and writes to a file.
+const KERNEL_COPIES: f64 = 2.0;
 
 /// Sends SRC to URL.
 pub(crate) fn send(args: &SendArgs, terminal: &Terminal) -> Result<(), Failure> {
@@ -50,26 +57,18 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
     report.file = args.source.display().to_string();
     let mut source = Source::open(&args.source)?;
     report.file = source.name().to_owned();
+    let role = Role::new(&args.trust, &args.url, args.listen, terminal)?;
     let progress = Progress::new(terminal, source.size());
-    let (connection, url) = meet(&args.url, args.listen, &args.transfer, terminal, &progress)?;
-    let peer = connection.peer.clone();
-    report.met(&url, &peer);
-    let began = Instant::now();
+    let tell = |url: &Endpoint| tell_other_end(role.as_ref(), url, &args.trust, true, terminal);
+    let (connection, url) =
+        meet(&args.url, args.listen, &args.transfer, terminal, &progress, tell)?;
+    report.met(&url, &connection.peer);
     let patience = Patience::new(Action::Send, url.clone(), args.transfer.idle_timeout, terminal);
-    let mut outflow = Outflow::new(connection, args.backend.forced(), url, progress, patience)?;
-    let outcome = outflow.run(&mut source);
-    let stats = outflow.stats();
-    let how = how_it_left(&stats, &peer);
-    report.bytes = if outcome.is_ok() { outflow.bytes() } else { stats.bytes.total() };
-    report.took(began.elapsed());
-    if outcome.is_ok() {
-        // A reset purges what was queued: the sender has it back, but it was never sent.
-        report.zerocopied_fraction = Some(stats.zero_copied_fraction());
-        report.copies_per_byte = Some(stats.copies_per_byte());
-    }
-    report.sending = Some(stats);
-    report.discarded_bytes = outflow.discarded();
-    outcome?;
+    let meeting = Meeting { connection, url, progress, patience, began: Instant::now() };
+    let how = match role {
+        None => send_plain(args, &mut source, meeting, report)?,
+        Some(role) => send_sealed(args, role, &mut source, meeting, report)?,
+    };
     report.source_changed = source.was_written();
     if report.source_changed {
         terminal.notice(&format!(
@@ -78,6 +77,70 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
         ));
     }
     Ok(how)
+}
+
+/// Two ends that met, and this end's view of it.
+struct Meeting {
+    connection: Connection,
+    url: String,
+    progress: Progress,
+    patience: Patience,
+    began: Instant,
+}
+
+/// Says what to type at the other end, where only this end knows.
+fn tell_other_end(
+    role: Option<&Role>,
+    url: &Endpoint,
+    args: &TrustArgs,
+    sends: bool,
+    terminal: &Terminal,
+) {
+    if let Some(Role::Server { made: Some(pin), .. }) = role {
+        terminal.say("made a certificate for this run; at the other end:");
+        terminal.print(&format!("  {}\n", trust::line_for_other_end(url, sends, args, *pin)));
+    }
+}
+
+fn send_plain(
+    args: &SendArgs,
+    source: &mut Source,
+    meeting: Meeting,
+    report: &mut Report,
+) -> Result<String, Failure> {
+    let Meeting { connection, url, progress, patience, began } = meeting;
+    let peer = connection.peer.clone();
+    let mut outflow = Outflow::new(connection, args.backend.forced(), url, progress, patience)?;
+    let outcome = outflow.run(source);
+    let stats = outflow.stats();
+    let how = how_it_left(&stats, &peer);
+    report.bytes = if outcome.is_ok() { outflow.bytes() } else { stats.bytes.total() };
+    report.took(began.elapsed());
+    report.discarded_bytes = outflow.discarded();
+    report.sent(stats, outcome.is_ok());
+    outcome.map(|()| how)
+}
+
+fn send_sealed(
+    args: &SendArgs,
+    role: Role,
+    source: &mut Source,
+    meeting: Meeting,
+    report: &mut Report,
+) -> Result<String, Failure> {
+    let Meeting { connection, url, progress, patience, began } = meeting;
+    let (backend, timeout) = (args.backend.forced(), args.transfer.timeout);
+    let sealed = sealed::shake_hands(role, connection, backend, &url, timeout)?;
+    let agreed = sealed.agreed.clone();
+    let mut outflow = SealedOutflow::new(sealed, url, progress, patience)?;
+    let outcome = outflow.run(source);
+    let stats = outflow.stats();
+    report.bytes = outflow.bytes();
+    report.took(began.elapsed());
+    report.discarded_bytes = outflow.discarded();
+    report.sent(stats.sender.clone(), outcome.is_ok());
+    report.tls = Some(Tls::new(agreed, stats));
+    outcome.map(|()| outflow.how())
 }
 
 /// Receives from URL into DST.
@@ -118,12 +181,23 @@ fn fill(
     terminal: &Terminal,
     report: &mut Report,
 ) -> Result<String, Failure> {
+    let listens = !args.connect;
+    let role = Role::new(&args.trust, &args.url, listens, terminal)?;
     let progress = Progress::new(terminal, None);
-    let (connection, url) = meet(&args.url, !args.connect, &args.transfer, terminal, &progress)?;
+    let tell = |url: &Endpoint| tell_other_end(role.as_ref(), url, &args.trust, false, terminal);
+    let (connection, url) = meet(&args.url, listens, &args.transfer, terminal, &progress, tell)?;
     report.met(&url, &connection.peer);
-    let began = Instant::now();
     let idle_timeout = args.transfer.idle_timeout;
     let patience = Patience::new(Action::Receive, url.clone(), idle_timeout, terminal);
+    let meeting = Meeting { connection, url, progress, patience, began: Instant::now() };
+    match role {
+        None => fill_plain(target, meeting, report),
+        Some(role) => fill_sealed(args, role, target, meeting, report),
+    }
+}
+
+fn fill_plain(target: &Target, meeting: Meeting, report: &mut Report) -> Result<String, Failure> {
+    let Meeting { connection, url, progress, patience, began } = meeting;
     let mut inflow = Inflow::new(connection, target, url, progress, patience)?;
     let outcome = inflow.run();
     let figures = inflow.figures();
@@ -135,6 +209,27 @@ fn fill(
     outcome.map(|()| how)
 }
 
+fn fill_sealed(
+    args: &ReceiveArgs,
+    role: Role,
+    target: &Target,
+    meeting: Meeting,
+    report: &mut Report,
+) -> Result<String, Failure> {
+    let Meeting { connection, url, progress, patience, began } = meeting;
+    let sealed = sealed::shake_hands(role, connection, None, &url, args.transfer.timeout)?;
+    let agreed = sealed.agreed.clone();
+    let how = agreed.version.to_owned();
+    let mut inflow = SealedInflow::new(sealed, target, url, progress, patience)?;
+    let outcome = inflow.run();
+    report.bytes = inflow.bytes();
+    report.took(began.elapsed());
+    let tls = Tls::new(agreed, inflow.stats());
+    report.copies_per_byte = Some(KERNEL_COPIES + tls.copies_per_byte_opened);
+    report.tls = Some(tls);
+    outcome.map(|()| how)
+}
+
 /// Connects to the other end, or waits for it; says where, with the port that was got.
 fn meet(
     url: &Endpoint,
@@ -142,6 +237,7 @@ fn meet(
     args: &TransferArgs,
     terminal: &Terminal,
     progress: &Progress,
+    tell: impl FnOnce(&Endpoint),
 ) -> Result<(Connection, String), Failure> {
     if !listens {
         progress.wait_for(&format!("connecting to {url}"));
@@ -151,6 +247,7 @@ fn meet(
     if url.wants_any_port() {
         terminal.say(&format!("listening on {got}"));
     }
+    tell(&got);
     progress.wait_for(&format!("listening on {got}"));
     listener.accept(&got, args.timeout).map(|connection| (connection, got.to_string()))
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::failure::{Action, Failure};
 use crate::progress::Waiting;
-use crate::quantity;
+use crate::quantity::{self, DURATION_MAX};
 use crate::terminal::Terminal;
 
 /// The longest sleep in one go: progress is shown and patience asked this often.
@@ -62,6 +62,16 @@ impl Patience {
         }
     }
 
+    /// How long nothing may move: `--idle-timeout`, or longer than anybody waits.
+    pub(crate) fn limit(&self) -> Duration {
+        self.idle_timeout.unwrap_or(DURATION_MAX)
+    }
+
+    /// What it is when nothing has moved for as long as that.
+    pub(crate) fn exhausted(&self) -> Failure {
+        Failure::Stalled { action: self.action, url: self.url.clone(), after: self.limit() }
+    }
+
     /// Looks at two counts that change when something moves; says since when they have not.
     ///
     /// # Errors
@@ -79,8 +89,8 @@ impl Patience {
         }
         let stalled = self.since.elapsed();
         if waiting == Waiting::Peer {
-            if let Some(after) = self.idle_timeout.filter(|timeout| stalled >= *timeout) {
-                return Err(Failure::Stalled { action: self.action, url: self.url.clone(), after });
+            if stalled >= self.limit() {
+                return Err(self.exhausted());
             }
             if stalled >= WORTH_A_LINE && !self.said && !self.terminal.is_watched() {
                 self.said = true;

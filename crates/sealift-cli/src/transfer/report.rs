@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::connection::Peer;
 use super::inflow::Figures;
+use super::sealed::Agreed;
 use crate::quantity;
 use crate::terminal::shown;
 
@@ -37,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) sending: Option<Stats>,
     /// The receiver's counters; null when sending.
     pub(crate) receiving: Option<Figures>,
+    /// What TLS did; null where it was not asked to.
+    pub(crate) tls: Option<Tls>,
     /// Bytes that the other end of a `send` sent, which were thrown away.
     pub(crate) discarded_bytes: u64,
     /// Whether the source was written to while it was sent.
@@ -46,6 +49,30 @@ pub(crate) struct Report {
     /// Why it failed, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
+}
+
+/// TLS in figures.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Tls {
+    #[serde(flatten)]
+    pub(crate) agreed: Agreed,
+    /// How often each byte was touched between the source and the kernel: once, by the seal.
+    pub(crate) copies_per_byte_sealed: f64,
+    /// How often each byte was touched between the kernel and what is written: once, by opening it.
+    pub(crate) copies_per_byte_opened: f64,
+    /// The stream's counters.
+    pub(crate) stats: sealift::tls::Stats,
+}
+
+impl Tls {
+    pub(super) fn new(agreed: Agreed, stats: sealift::tls::Stats) -> Self {
+        Self {
+            agreed,
+            copies_per_byte_sealed: stats.copies_per_byte_sealed(),
+            copies_per_byte_opened: stats.copies_per_byte_opened(),
+            stats,
+        }
+    }
 }
 
 impl Report {
@@ -65,6 +92,14 @@ impl Report {
         if self.seconds > 0.0 {
             self.bytes_per_second = self.bytes as f64 / self.seconds;
         }
+    }
+
+    /// Notes how the bytes left. After a failure a reset purged what was queued: the sender has it
+    /// back, but it was never sent.
+    pub(crate) fn sent(&mut self, stats: Stats, is_done: bool) {
+        self.zerocopied_fraction = is_done.then(|| stats.zero_copied_fraction());
+        self.copies_per_byte = is_done.then(|| stats.copies_per_byte());
+        self.sending = Some(stats);
     }
 
     /// One line for a person who watched.
@@ -97,6 +132,9 @@ impl Report {
         line("bytes", self.bytes.to_string());
         line("seconds", format!("{:.3}", self.seconds));
         line("rate", format!("{}/s", quantity::bytes(self.bytes_per_second)));
+        if let Some(Tls { agreed, .. }) = &self.tls {
+            line("protocol", format!("{}, {}", agreed.version, agreed.suite));
+        }
         if let Some(figures) = &self.receiving {
             let why = figures.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
             line("way", format!("{}{why}", figures.way));
@@ -107,7 +145,9 @@ impl Report {
         if self.discarded_bytes > 0 {
             line("bytes discarded", self.discarded_bytes.to_string());
         }
-        if let Some(stats) = &self.sending {
+        if let Some(Tls { stats, .. }) = &self.tls {
+            text += &format!("{stats}\n");
+        } else if let Some(stats) = &self.sending {
             text += &format!("{stats}\n");
         }
         text

@@ -1,16 +1,18 @@
 //! Where received bytes go: a new file, or something that is there and written in place.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
 
 use super::descriptor;
 use super::partial::PartialFile;
+use super::patience::{NAP, poll_for};
 use crate::failure::{Action, Failure};
 
 /// An open destination.
@@ -113,6 +115,25 @@ impl Target {
     /// Whether splicing into it is refused: a file opened for appending.
     pub(crate) fn appends(&self) -> bool {
         rustix::fs::fcntl_getfl(self.file()).is_ok_and(|flags| flags.contains(OFlags::APPEND))
+    }
+
+    /// Writes some of `bytes`. That is nothing where the destination takes none for the moment, for
+    /// which it was waited a moment.
+    pub(crate) fn write_some(&self, bytes: &[u8]) -> Result<usize, Failure> {
+        let failed = |error| Failure::system(Action::Write, &self.name, error);
+        match self.file().write(bytes) {
+            Ok(0) => Err(failed(Errno::IO.into())),
+            Ok(count) => Ok(count),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::INTR) => Ok(0),
+                Some(Errno::AGAIN) => {
+                    let mut polled = [PollFd::new(self.file(), PollFlags::OUT)];
+                    poll_for(&mut polled, NAP).map_err(|errno| failed(errno.into()))?;
+                    Ok(0)
+                }
+                _ => Err(failed(error)),
+            },
+        }
     }
 
     /// All is there: gives the file its name. With `sync` the disk confirms it.

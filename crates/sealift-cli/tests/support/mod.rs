@@ -1,11 +1,14 @@
 //! What the tests of the command share: running it, content to send, peers to talk to.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+mod certificates;
 mod content;
 mod ports;
 mod process;
 mod skip;
 
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use certificates::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use content::*;
 #[allow(unused_imports, reason = "each test program uses its part")]

@@ -118,8 +118,8 @@ pub fn listen(command: &mut Command) -> Listening {
     let mut running = start(command);
     let mut stderr = BufReader::new(running.child().stderr.take().unwrap());
     let mut line = String::new();
-    // A log may come before it.
-    while !line.starts_with("sealift: ") {
+    // A log and warnings may come before it.
+    while !line.starts_with("sealift: listening on ") {
         line.clear();
         assert!(stderr.read_line(&mut line).unwrap() > 0, "it does not listen");
     }
@@ -129,6 +129,13 @@ pub fn listen(command: &mut Command) -> Listening {
 }
 
 impl Listening {
+    /// The next line that it printed.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.stderr.read_line(&mut line).unwrap() > 0, "no line comes");
+        line
+    }
+
     /// Waits for the end.
     pub fn finish(self) -> Output {
         let stderr = drain(Box::new(self.stderr));
@@ -141,6 +148,14 @@ impl Listening {
 /// A listening `sealift receive` into `destination`.
 pub fn receiver(destination: &Path, flags: &[&str]) -> Listening {
     listen(sealift().args(["receive", "tcp://127.0.0.1:0"]).arg(destination).args(flags))
+}
+
+/// `VmHWM`: the most memory that a process ever had; 0 when it is gone.
+pub fn peak_bytes(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
 }
 
 pub fn stderr(output: &Output) -> String {

@@ -1,0 +1,236 @@
+//! The sending half over TLS: read into one lease, sealed from it into others, until all is
+//! acknowledged.
+//!
+//! ```text
+//!  source.fill ──► lease ──► TlsWriter ──seal──► leases ──► kernel
+//!  Answers (a thread) ◄── TlsReader ◄── what the other end says: discarded, but for its refusal
+//! ```
+//!
+//! The other end may echo, or ask for a new key: so it is always listened to, or it would wait for
+//! us as we do for it.
+//!
+//! Success means: the source was read to its end, close_notify followed its last byte, and the
+//! other end's kernel acknowledged both. Anything else resets the connection.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
+use sealift::tls::{Error, Stats, TlsWriter};
+use sealift::{Lease, Pool};
+
+use super::Sealed;
+use super::answers::Answers;
+use crate::failure::{Action, Failure};
+use crate::progress::{Progress, Waiting};
+use crate::transfer::connection::{self, Peer};
+use crate::transfer::outflow::how_it_left;
+use crate::transfer::patience::{NAP, Patience};
+use crate::transfer::source::{Filled, Readiness, Source};
+
+/// What is read at a time.
+const READ_BYTES: usize = 256 * 1024;
+/// How long completions are waited for where the socket reported something.
+const GLANCE: Duration = Duration::from_millis(2);
+/// The pause between two looks at what is acknowledged, at first and at most.
+const ACKNOWLEDGED_EVERY: (Duration, Duration) =
+    (Duration::from_micros(100), Duration::from_millis(20));
+/// How long the other end may take to refuse this end's certificate after it has everything. Most
+/// end their side at once, and are not waited for any longer.
+const REFUSAL_WAIT: Duration = Duration::from_secs(2);
+/// How long the reason may take to be read where writing failed.
+const REASON_WAIT: Duration = Duration::from_millis(200);
+
+/// One transfer outwards.
+#[derive(Debug)]
+pub(in crate::transfer) struct SealedOutflow {
+    writer: TlsWriter,
+    answers: Answers,
+    socket: OwnedFd,
+    peer: Peer,
+    may_be_refused: bool,
+    version: &'static str,
+    /// Where the source is read to. It is free again when its bytes are sealed.
+    lease: Lease,
+    url: String,
+    progress: Progress,
+    patience: Patience,
+    bytes: u64,
+}
+
+impl SealedOutflow {
+    pub(in crate::transfer) fn new(
+        sealed: Sealed,
+        url: String,
+        progress: Progress,
+        patience: Patience,
+    ) -> Result<Self, Failure> {
+        let Sealed { stream, socket, peer, may_be_refused, agreed } = sealed;
+        let lease = Pool::builder().frames(1).frame_bytes(READ_BYTES).huge_pages(false).build();
+        let lease = lease.and_then(|pool| pool.lease_before(Instant::now() + NAP));
+        let lease = lease.map_err(|error| Failure::library(Action::SetUp, &url, error))?;
+        let (reader, writer) = stream.split();
+        let answers = Answers::listen(reader)
+            .map_err(|error| Failure::system(Action::SetUp, "a thread", error))?;
+        let version = agreed.version;
+        Ok(Self {
+            writer,
+            answers,
+            socket,
+            peer,
+            may_be_refused,
+            version,
+            lease,
+            url,
+            progress,
+            patience,
+            bytes: 0,
+        })
+    }
+
+    /// Sends all of `source` and sees it acknowledged. After an error the connection is reset.
+    pub(in crate::transfer) fn run(&mut self, source: &mut Source) -> Result<(), Failure> {
+        let sent = self.pump(source).and_then(|()| self.finish());
+        match &sent {
+            Ok(()) => {
+                connection::disarm(self.socket.as_fd());
+                // Wakes who listens; where the other end is gone, it is awake.
+                let _ = shutdown(&self.socket, Shutdown::Read);
+            }
+            Err(_) => connection::reset(self.socket.as_fd()),
+        }
+        self.answers.stop();
+        sent
+    }
+
+    /// Bytes sealed so far.
+    pub(in crate::transfer) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes that came from the other end and were thrown away.
+    pub(in crate::transfer) fn discarded(&self) -> u64 {
+        self.answers.discarded()
+    }
+
+    /// The stream's own figures.
+    pub(in crate::transfer) fn stats(&self) -> Stats {
+        self.writer.stats()
+    }
+
+    /// How the bytes left, in words.
+    pub(in crate::transfer) fn how(&self) -> String {
+        match how_it_left(&self.stats().sender, &self.peer) {
+            how if how.is_empty() => self.version.to_owned(),
+            how => format!("{}, {how}", self.version),
+        }
+    }
+
+    fn pump(&mut self, source: &mut Source) -> Result<(), Failure> {
+        loop {
+            match source.ready(self.socket.as_fd(), NAP)? {
+                Readiness::Ready => match source.fill(&mut self.lease)? {
+                    Filled::Bytes(_) => self.seal()?,
+                    // Whatever it was that looked like bytes may stay, and must not be a busy loop.
+                    Filled::Nothing => std::thread::sleep(GLANCE),
+                    Filled::End => return Ok(()),
+                },
+                Readiness::Silent => {}
+                Readiness::PeerFailed => self.ask_after_peer()?,
+            }
+            self.look(Waiting::Source)?;
+        }
+    }
+
+    /// Seals what was read.
+    fn seal(&mut self) -> Result<(), Failure> {
+        let mut sealed = 0;
+        while sealed < self.lease.len() {
+            self.writer.set_write_deadline(Some(Instant::now() + NAP));
+            match self.writer.send(&[IoSlice::new(&self.lease[sealed..])]) {
+                Ok(count) => {
+                    sealed += count;
+                    self.bytes += count as u64;
+                }
+                Err(Error::Deadline) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+            self.look(Waiting::Peer)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the other end's kernel has everything, ends the stream, and hears whether the
+    /// other end objects.
+    fn finish(&mut self) -> Result<(), Failure> {
+        let (mut pause, longest) = ACKNOWLEDGED_EVERY;
+        loop {
+            match self.writer.flush(Instant::now() + NAP) {
+                Ok(_) if self.writer.unacknowledged_bytes() == 0 => break,
+                Ok(_) => {
+                    self.ask_after_peer()?;
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(longest);
+                }
+                Err(Error::Deadline) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+            self.look(Waiting::Peer)?;
+        }
+        let closed = self.writer.close(Instant::now() + self.patience.limit());
+        let closed = closed.map_err(|error| self.failed(error))?;
+        match closed.error {
+            Some(error) => return Err(self.failed(error)),
+            None if closed.aborted => return Err(self.patience.exhausted()),
+            None => {}
+        }
+        if self.may_be_refused {
+            self.answers.wait(REFUSAL_WAIT);
+        }
+        self.answers.failure().map_or(Ok(()), |error| Err(self.failed(error)))
+    }
+
+    /// Whether the socket reports the end of the connection, or something else.
+    fn ask_after_peer(&mut self) -> Result<(), Failure> {
+        let socket = self.socket.as_fd();
+        let errno = connection::death(socket);
+        match errno.or_else(|| connection::is_gone(socket).then_some(Errno::PIPE)) {
+            Some(errno) => Err(match self.answers.reason(REASON_WAIT) {
+                Some(error) => self.failed(error),
+                None => Failure::system(Action::Send, &self.url, errno),
+            }),
+            // Notifications, which the sender takes.
+            None => match self.writer.flush(Instant::now() + GLANCE) {
+                Ok(_) | Err(Error::Deadline) => Ok(()),
+                Err(error) => Err(self.failed(error)),
+            },
+        }
+    }
+
+    /// Hears whether the other end gave up, shows the figures, and asks whether it is still worth
+    /// waiting.
+    fn look(&mut self, waiting: Waiting) -> Result<(), Failure> {
+        if let Some(error) = self.answers.failure() {
+            return Err(self.failed(error));
+        }
+        if !self.progress.is_due() {
+            return Ok(());
+        }
+        let outstanding = self.writer.unacknowledged_bytes() as u64;
+        let stalled = self.patience.look((self.bytes, outstanding), waiting)?;
+        let how = self.how();
+        self.progress.show(self.bytes.saturating_sub(outstanding), &how, Some(stalled));
+        Ok(())
+    }
+
+    /// What the other end said before it hung up explains more than that it hung up.
+    fn failed(&self, error: Error) -> Failure {
+        let said = match &error {
+            Error::Io(_) | Error::Closed => self.answers.reason(REASON_WAIT),
+            _ => None,
+        };
+        super::failed(Action::Send, &self.url, &said.unwrap_or(error))
+    }
+}

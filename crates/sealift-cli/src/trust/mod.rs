@@ -1,0 +1,98 @@
+//! Whom a `tls://` connection trusts, and how this end shows who it is.
+//!
+//! ```text
+//!  flags ──► files ──► certificate.rs ──► client.rs ──┐
+//!                       pin.rs            server.rs ──┴─► Role ──► handshake ──► explain.rs
+//! ```
+//!
+//! Invariants:
+//! 1. The end that connects takes no certificate unchecked unless `--insecure` is said, and says
+//!    so aloud.
+//! 2. Whatever decides about the certificate, the handshake's signature is verified: who is at the
+//!    other end holds its key.
+//! 3. Nothing here opens a connection; what can be wrong with files is found before there is one.
+
+mod certificate;
+mod client;
+mod explain;
+mod keylog;
+mod pin;
+mod server;
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, KeyLog, ServerConfig};
+
+use crate::args::TrustArgs;
+use crate::endpoint::Endpoint;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+pub(crate) use explain::tls as explain;
+use keylog::KeyLogFile;
+pub(crate) use pin::Pin;
+
+/// This end's part in the handshake.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// It connects to who should be `name`.
+    Client { config: Arc<ClientConfig>, name: ServerName<'static> },
+    /// It listens; `made` is the pin of a certificate made for this run.
+    Server { config: Arc<ServerConfig>, made: Option<Pin> },
+}
+
+impl Role {
+    /// Reads what the flags name; none if the URL is not `tls://`.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub(crate) fn new(
+        args: &TrustArgs,
+        url: &Endpoint,
+        listens: bool,
+        terminal: &Terminal,
+    ) -> Result<Option<Self>, Failure> {
+        let Endpoint::Tls { host, .. } = url else { return Ok(None) };
+        let key_log = key_log(args, terminal)?;
+        if listens {
+            let (config, made) = server::config(args, host, key_log)?;
+            return Ok(Some(Self::Server { config: Arc::new(config), made }));
+        }
+        let config = Arc::new(client::config(args, key_log)?);
+        if args.insecure {
+            terminal.say("warning: --insecure: whoever answers is trusted, and may be an impostor");
+        }
+        // Without a name there is no connection, and `args` has refused the URL before.
+        Ok(args.name_of(url).map(|name| Self::Client { config, name }))
+    }
+}
+
+/// Opens the file for the secrets, if they are wanted.
+fn key_log(args: &TrustArgs, terminal: &Terminal) -> Result<Option<Arc<dyn KeyLog>>, Failure> {
+    let Some(path) = args.key_log_file() else { return Ok(None) };
+    let file = KeyLogFile::open(&path)?;
+    terminal.say(&format!(
+        "warning: --keylog: who reads {} can read and forge this connection",
+        path.display()
+    ));
+    Ok(Some(Arc::new(file)))
+}
+
+/// What to type at the other end, for a certificate made for this run.
+pub(crate) fn line_for_other_end(
+    url: &Endpoint,
+    sends: bool,
+    args: &TrustArgs,
+    pin: Pin,
+) -> String {
+    let url = url.for_other_end();
+    let command = if sends {
+        format!("sealift receive {url} DST --connect")
+    } else {
+        format!("sealift send SRC {url}")
+    };
+    let shown = if args.checks_clients() { " --cert FILE --key FILE" } else { "" };
+    format!("{command} --pin {pin}{shown}")
+}
