@@ -32,12 +32,12 @@
 //! ```
 #![deny(unsafe_code)]
 
+#[cfg(feature = "baseline")]
+pub mod baseline;
 mod beacon;
 mod bell;
 mod chaos;
 mod coprocessor;
-#[cfg(feature = "baseline")]
-pub mod baseline;
 mod engine;
 mod error;
 mod ffi;
