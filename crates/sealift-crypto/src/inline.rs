@@ -51,10 +51,12 @@ impl<S: Source, D: Destination> Engine<S, D> for Inline<S, D> {
     fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
         while self.done.len() < DEPTH {
             let Some(job) = jobs.pop_front() else { return Stopped::Empty };
-            let done = panics::perform(job, NAME);
+            self.done.push_back(Done { job, units_done: 0, result: Ok(()) });
+            if let Some(done) = self.done.back_mut() {
+                panics::complete(done, NAME, Job::perform);
+                self.stats.count(done);
+            }
             self.stats.jobs += 1;
-            self.stats.count(&done);
-            self.done.push_back(done);
         }
         self.stats.depth_high = DEPTH as u64;
         if jobs.is_empty() { Stopped::Empty } else { Stopped::Full }

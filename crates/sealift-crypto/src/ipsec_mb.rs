@@ -74,12 +74,13 @@ impl<S: Source, D: Destination> Engine<S, D> for IpsecMb<S, D> {
     fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
         while self.done.len() < DEPTH {
             let Some(job) = jobs.pop_front() else { return Stopped::Empty };
-            let done = panics::perform_by(job, NAME, |job, units_done| {
-                perform(&mut self.library, job, units_done)
-            });
+            self.done.push_back(Done { job, units_done: 0, result: Ok(()) });
+            let library = &mut self.library;
+            if let Some(done) = self.done.back_mut() {
+                panics::complete(done, NAME, |job, units_done| perform(library, job, units_done));
+                self.stats.count(done);
+            }
             self.stats.jobs += 1;
-            self.stats.count(&done);
-            self.done.push_back(done);
             self.stats.depth_high = self.stats.depth_high.max(self.done.len() as u64);
         }
         if jobs.is_empty() { Stopped::Empty } else { Stopped::Full }
@@ -102,7 +103,7 @@ impl<S: Source, D: Destination> Engine<S, D> for IpsecMb<S, D> {
     }
 }
 
-/// Does a job; says how many units were done before the first that failed.
+/// Does a job; `units_done` grows with each unit.
 fn perform<S: Source, D: Destination>(
     library: &mut Library,
     job: &mut Job<S, D>,
@@ -117,12 +118,10 @@ fn perform<S: Source, D: Destination>(
     let (key, mut messages) = job.messages();
     let schedule = key.schedule(|secret| library.schedule(suite, secret));
     let mut work = Work { library, key, schedule, direction };
-    let (done, result) = match suite {
-        Suite::Aes128Ccm => work.side_by_side(&mut messages),
-        _ => work.one_by_one(&mut messages),
-    };
-    *units_done = done;
-    result
+    match suite {
+        Suite::Aes128Ccm => work.side_by_side(&mut messages, units_done),
+        _ => work.one_by_one(&mut messages, units_done),
+    }
 }
 
 /// What the messages of a job have in common.
@@ -137,16 +136,15 @@ impl Work<'_> {
     fn one_by_one<'job>(
         &mut self,
         messages: impl Iterator<Item = Message<'job>>,
-    ) -> (usize, Result<()>) {
-        let mut units_done = 0;
+        units_done: &mut usize,
+    ) -> Result<()> {
         for mut message in messages {
-            let tag = self.key_permits().and_then(|()| self.alone(&mut message));
-            if let Err(error) = tag.and_then(|tag| self.finish(message, &tag)) {
-                return (units_done, Err(error));
-            }
-            units_done += 1;
+            self.key_permits()?;
+            let tag = self.alone(&mut message)?;
+            self.finish(message, &tag)?;
+            *units_done += 1;
         }
-        (units_done, Ok(()))
+        Ok(())
     }
 
     fn alone(&mut self, message: &mut Message<'_>) -> Result<[u8; TAG_BYTES]> {
@@ -165,31 +163,27 @@ impl Work<'_> {
     fn side_by_side<'job>(
         &mut self,
         messages: &mut impl Iterator<Item = Message<'job>>,
-    ) -> (usize, Result<()>) {
-        let mut units_done = 0;
+        units_done: &mut usize,
+    ) -> Result<()> {
         let mut tags = [[0; TAG_BYTES]; MOST_MESSAGES];
         loop {
             let mut batch: SmallVec<[Message<'job>; MOST_MESSAGES]> =
                 messages.take(MOST_MESSAGES).collect();
             if batch.is_empty() {
-                return (units_done, Ok(()));
+                return Ok(());
             }
+            self.key_permits()?;
             let tags = &mut tags[..batch.len()];
-            let mut result = self.key_permits();
-            if result.is_ok() {
-                result = self.library.batch(self.schedule, self.direction, &mut batch, tags);
-            }
+            let mut result = self.library.batch(self.schedule, self.direction, &mut batch, tags);
             for (message, tag) in batch.into_iter().zip(tags) {
                 match result {
                     Ok(()) => result = self.finish(message, tag),
                     // It may have been opened before the one that failed was looked at.
                     Err(_) => message.into.fill(0),
                 }
-                units_done += usize::from(result.is_ok());
+                *units_done += usize::from(result.is_ok());
             }
-            if result.is_err() {
-                return (units_done, result);
-            }
+            result?;
         }
     }
 

@@ -13,24 +13,29 @@ pub(crate) fn perform<S: Source, D: Destination>(
     job: Job<S, D>,
     engine: &'static str,
 ) -> Done<S, D> {
-    perform_by(job, engine, |job, units_done| job.perform(units_done))
+    let mut done = Done { job, units_done: 0, result: Ok(()) };
+    complete(&mut done, engine, Job::perform);
+    done
 }
 
-/// Does a job by `work`, which counts the units that are done.
-pub(crate) fn perform_by<S: Source, D: Destination>(
-    mut job: Job<S, D>,
+/// Does a job where it lies, by `work`, which counts the units that it has done. To move it would
+/// cost as much as to seal some hundred bytes.
+#[inline]
+pub(crate) fn complete<S: Source, D: Destination>(
+    done: &mut Done<S, D>,
     engine: &'static str,
     work: impl FnOnce(&mut Job<S, D>, &mut usize) -> Result<()>,
-) -> Done<S, D> {
-    let mut units_done = 0;
+) {
+    let Done { job, units_done, result } = done;
     // Unwind safe: of what was under way, only the unit's outcome is in disorder, and is wiped.
-    let performed = catch_unwind(AssertUnwindSafe(|| work(&mut job, &mut units_done)));
-    let result = performed.unwrap_or_else(|payload| {
-        discard_panic(payload);
-        wipe(&mut job, units_done);
-        Err(Error::Engine { engine, what: "a source or a destination panicked" })
-    });
-    Done { job, units_done, result }
+    *result = match catch_unwind(AssertUnwindSafe(|| work(job, units_done))) {
+        Ok(performed) => performed,
+        Err(payload) => {
+            discard_panic(payload);
+            wipe(job, *units_done);
+            Err(Error::Engine { engine, what: "a source or a destination panicked" })
+        }
+    };
 }
 
 /// Clears the outcomes of a job that failed, from a unit on.
