@@ -105,7 +105,7 @@ impl Cli {
         {
             let text = format!(
                 "no row is called '{}': they are called ENGINE/SUITE/BYTES, as in \
-                 inline/aes-128-gcm/16384, of raw, memcpy, inline and ipsec-mb",
+                 inline/aes-128-gcm/16384, of raw, memcpy, inline, ipsec-mb and workers",
                 shown(name)
             );
             return Err(Self::command().error(ErrorKind::ValueValidation, text));
@@ -370,9 +370,10 @@ pub(crate) struct BenchSendArgs {
 /// Compare what sealing costs: each engine and suite beside the bare library, and memcpy
 ///
 /// Seals messages out of place from memory to memory, on one core and on two; nothing is sent. Rows
-/// are named ENGINE/SUITE/BYTES, as in inline/aes-128-gcm/16384; with /batch-32 behind it for jobs
-/// of 32 messages, and /cores-2 for such jobs on two cores. Rows take turns, so that noise hits all
-/// alike; compare rows of one run only.
+/// are named ENGINE/SUITE/BYTES, as in inline/aes-128-gcm/16384: jobs of 32 messages, on one core,
+/// but for workers, which has one of its own too. With /batch-1 behind it jobs have one message,
+/// with /cores-2 an engine on each of two cores seals under one key. Rows take turns, so that noise
+/// hits all alike; compare rows of one run only.
 #[derive(Args, Debug)]
 pub(crate) struct BenchSealArgs {
     /// Bytes per message, separated by commas [default: 64,1350,4096,16384]

@@ -27,10 +27,11 @@ pub(crate) fn render(page: &mut String, report: &Report) {
          drift of the machine hits all rows alike; {} rounds of {} s a row after a warm-up. \
          Messages are sealed out of place, in turn over a ring of {} bytes of plaintext; \
          <code>memcpy</code> copies and seals in place. GB/s are 10<sup>9</sup> bytes of plaintext \
-         in a second. A row is named by engine, suite and bytes per message; <code>batch-32</code> \
-         hands over 32 messages at a time, <code>cores-2</code> has an engine on each of two cores \
-         seal such batches under one key.</p>\n<p>Sealift {}. <code>sealift bench seal --json \
-         FILE</code> writes every sample.</p>\n</footer>",
+         in a second. A row is named by engine, suite and bytes per message. 32 messages are \
+         handed over at a time, one with <code>batch-1</code>; with <code>cores-2</code> an engine \
+         on each of two cores seals under one key; <code>workers</code> has two cores anyway.</p>\n\
+         <p>Sealift {}. <code>sealift bench seal --json FILE</code> writes every sample.</p>\n\
+         </footer>",
         report.rounds,
         report.sample_seconds,
         format::grouped(report.ring_bytes.unwrap_or(0) as f64),
@@ -100,9 +101,9 @@ fn chart(page: &mut String, report: &Report, suite: &str) {
 
 fn label(sealing: &Sealing) -> String {
     match (sealing.batch, sealing.cores) {
-        (1, _) => sealing.engine.clone(),
-        (batch, 1) => format!("{} × {batch}", sealing.engine),
-        (_, cores) => format!("{}, {cores} cores", sealing.engine),
+        (1, _) => format!("{}, one by one", sealing.engine),
+        (_, 2) if sealing.engine != "workers" => format!("{}, 2 cores", sealing.engine),
+        _ => sealing.engine.clone(),
     }
 }
 
@@ -112,9 +113,14 @@ fn look(sealing: &Sealing) -> String {
         "memcpy" => "copy",
         "raw" => "msg",
         "ipsec-mb" => "sender",
+        "workers" => "ordinary",
         _ => "fixed",
     };
-    let dashes = if sealing.cores > 1 { 2 } else { usize::from(sealing.batch > 1) };
+    let dashes = match (sealing.batch, sealing.cores) {
+        (1, _) => 1,
+        (_, 2) => 2,
+        _ => 0,
+    };
     format!("{colour} dash{dashes} key")
 }
 

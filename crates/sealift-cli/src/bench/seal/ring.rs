@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sealift::crypto::baseline::Bare;
 use sealift::crypto::{
-    Engine, Job, Key, Limits, NONCE_BYTES, Nonce, Payload, Suite, TAG_BYTES, Unit, Units,
+    Done, Engine, Job, Key, Limits, NONCE_BYTES, Nonce, Payload, Suite, TAG_BYTES, Unit, Units,
 };
 use sealift::io::baseline::Sample;
 
@@ -28,6 +28,11 @@ type Slot = (Payload<Vec<u8>, Vec<u8>>, Units);
 const ASSOCIATED: [u8; 5] = [23, 3, 3, 0x41, 0];
 /// Messages between two looks at the clock, at least.
 const MESSAGES_PER_LOOK: u64 = 128;
+/// Messages that an engine holds that works elsewhere: enough for a batch on either core, and one
+/// behind each.
+const MESSAGES_IN_FLIGHT: usize = 128;
+/// How long one look for what is done may take.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The shape of a row's work.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +50,9 @@ impl Shape {
         vec![0x42; self.suite.key_bytes()]
     }
 
-    fn slots<T>(&self, slot: impl Fn(Vec<u8>, Vec<u8>) -> T) -> VecDeque<T> {
-        let count = (self.ring_bytes / (self.payload_bytes * self.batch)).max(1);
+    /// At least `least` slots.
+    fn slots<T>(&self, least: usize, slot: impl Fn(Vec<u8>, Vec<u8>) -> T) -> VecDeque<T> {
+        let count = (self.ring_bytes / (self.payload_bytes * self.batch)).max(least);
         let memory = |each: usize, byte| vec![byte; each * self.batch];
         let sealed_bytes = self.payload_bytes + TAG_BYTES;
         (0..count).map(|_| slot(memory(self.payload_bytes, 7), memory(sealed_bytes, 0))).collect()
@@ -65,10 +71,12 @@ pub(super) type Call =
 /// Seals message by message with the bare library.
 pub(super) fn bare(shape: Shape, call: Call, duration: Duration) -> Result<Sample, String> {
     let bare = Bare::new(shape.suite, &shape.secret()).map_err(|error| error.to_string())?;
-    let mut slots = shape.slots(|source, destination| (source, destination));
+    let mut slots = shape.slots(1, |source, destination| (source, destination));
     let mut number = 0;
     let mut seal_one = |slots: &mut VecDeque<(Vec<u8>, Vec<u8>)>| {
-        let Some((source, mut destination)) = slots.pop_front() else { return Ok(0) };
+        let Some((source, mut destination)) = slots.pop_front() else {
+            return Err("the ring is empty".to_owned());
+        };
         let places = destination.chunks_exact_mut(shape.payload_bytes + TAG_BYTES);
         for (text, into) in source.chunks_exact(shape.payload_bytes).zip(places) {
             number += 1;
@@ -86,8 +94,8 @@ pub(super) fn bare(shape: Shape, call: Call, duration: Duration) -> Result<Sampl
     Ok(shape.sample(messages, begun.elapsed()))
 }
 
-/// Seals job by job with `engine`, on this core.
-pub(super) fn one_core(
+/// Seals with `engine`: what is synchronous job by job, what is not with many in flight.
+pub(super) fn one_engine(
     shape: Shape,
     engine: AnyEngine,
     duration: Duration,
@@ -95,12 +103,12 @@ pub(super) fn one_core(
     let mut lane = Lane::new(shape, engine, key(shape)?, 0);
     lane.go_round()?;
     let begun = Instant::now();
-    let messages = for_a_time(duration, || lane.seal_one())?;
+    let messages = for_a_time(duration, || lane.step())? + lane.drain()?;
     Ok(shape.sample(messages, begun.elapsed()))
 }
 
 /// Seals the messages of one key with an engine on each of two cores, half of the ring each.
-pub(super) fn two_cores(
+pub(super) fn two_engines(
     shape: Shape,
     engines: [AnyEngine; 2],
     duration: Duration,
@@ -112,7 +120,7 @@ pub(super) fn two_cores(
         let round = lane.go_round();
         ready.wait();
         let begun = Instant::now();
-        let messages = round.and_then(|()| for_a_time(duration, || lane.seal_one()))?;
+        let messages = round.and_then(|()| for_a_time(duration, || lane.step()))?;
         Ok::<_, String>((messages, begun.elapsed()))
     };
     let [here, there] = engines;
@@ -140,28 +148,73 @@ struct Lane {
     engine: AnyEngine,
     key: Key,
     number: u64,
+    /// Jobs that the engine may hold.
+    depth: usize,
     slots: VecDeque<Slot>,
     jobs: VecDeque<Job<Vec<u8>, Vec<u8>>>,
-    done: VecDeque<sealift::crypto::Done<Vec<u8>, Vec<u8>>>,
+    done: VecDeque<Done<Vec<u8>, Vec<u8>>>,
 }
 
 impl Lane {
     /// Messages are numbered from `first` on.
     fn new(shape: Shape, engine: AnyEngine, key: Key, first: u64) -> Self {
-        let slots = shape
-            .slots(|source, destination| (Payload::Apart { source, destination }, Units::new()));
-        let (jobs, done) = (VecDeque::with_capacity(1), VecDeque::with_capacity(1));
-        Self { shape, engine, key, number: first, slots, jobs, done }
+        let depth = match engine.capabilities().synchronous {
+            true => 1,
+            false => (MESSAGES_IN_FLIGHT / shape.batch).max(1),
+        };
+        let memory = |source, destination| {
+            (Payload::Apart { source, destination }, Units::with_capacity(shape.batch))
+        };
+        let slots = shape.slots(depth, memory);
+        let (jobs, done) = (VecDeque::with_capacity(depth), VecDeque::with_capacity(depth));
+        Self { shape, engine, key, number: first, depth, slots, jobs, done }
     }
 
     /// Every slot once, so that memory and caches are as they stay.
     fn go_round(&mut self) -> Result<(), String> {
-        (0..self.slots.len()).try_for_each(|_| self.seal_one().map(|_| ()))
+        let (mut messages, all) = (0, self.slots.len() * self.shape.batch);
+        while messages < all as u64 {
+            messages += self.step()?;
+        }
+        self.drain().map(|_| ())
     }
 
-    /// Seals one slot as one job; says how many messages that were.
-    fn seal_one(&mut self) -> Result<u64, String> {
-        let Some((payload, mut units)) = self.slots.pop_front() else { return Ok(0) };
+    /// Gives the engine as many jobs as it may hold, and takes back what is done; says how many
+    /// messages that were.
+    fn step(&mut self) -> Result<u64, String> {
+        while self.engine.in_flight() + self.jobs.len() < self.depth {
+            let Some(slot) = self.slots.pop_front() else { break };
+            let job = self.job(slot)?;
+            self.jobs.push_back(job);
+        }
+        self.engine.submit(&mut self.jobs);
+        self.take_back()
+    }
+
+    /// Waits for what the engine still has.
+    fn drain(&mut self) -> Result<u64, String> {
+        let mut messages = 0;
+        while self.engine.in_flight() > 0 {
+            messages += self.take_back()?;
+        }
+        Ok(messages)
+    }
+
+    fn take_back(&mut self) -> Result<u64, String> {
+        if self.engine.poll(&mut self.done) == 0 {
+            self.engine.wait(Instant::now() + PATIENCE);
+            self.engine.poll(&mut self.done);
+        }
+        let mut messages = 0;
+        for done in self.done.drain(..) {
+            done.result.map_err(|error| error.to_string())?;
+            self.slots.push_back(done.job.into_parts());
+            messages += self.shape.batch as u64;
+        }
+        Ok(messages)
+    }
+
+    fn job(&mut self, (payload, mut units): Slot) -> Result<Job<Vec<u8>, Vec<u8>>, String> {
         let Shape { payload_bytes, batch, .. } = self.shape;
         units.clear();
         for at in 0..batch {
@@ -172,13 +225,7 @@ impl Lane {
             units.push(unit.map_err(|error| error.to_string())?);
         }
         let job = Job::seal(&self.key, payload, units, self.number);
-        self.jobs.push_back(job.map_err(|refused| refused.error.to_string())?);
-        self.engine.submit(&mut self.jobs);
-        self.engine.poll(&mut self.done);
-        let done = self.done.pop_front().ok_or("the engine did not bring the job back")?;
-        done.result.map_err(|error| error.to_string())?;
-        self.slots.push_back(done.job.into_parts());
-        Ok(batch as u64)
+        job.map_err(|refused| refused.error.to_string())
     }
 }
 
@@ -192,10 +239,7 @@ fn for_a_time(
     while begun.elapsed() < duration {
         let look = messages + MESSAGES_PER_LOOK;
         while messages < look {
-            match step()? {
-                0 => return Err("the ring is empty".to_owned()),
-                more => messages += more,
-            }
+            messages += step()?;
         }
     }
     Ok(messages)

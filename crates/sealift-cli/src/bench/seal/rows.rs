@@ -1,9 +1,9 @@
-//! What `bench seal` can measure: `ENGINE/SUITE/BYTES`, and `/batch-32` or `/cores-2` behind it.
+//! What `bench seal` can measure: `ENGINE/SUITE/BYTES`, and `/batch-1` or `/cores-2` behind it.
 
 use std::borrow::Cow;
 
 use sealift::crypto::baseline::Bare;
-use sealift::crypto::{Inline, IpsecMb, Suite};
+use sealift::crypto::{Inline, IpsecMb, Suite, Workers};
 use serde::{Deserialize, Serialize};
 
 use super::ring::{self, AnyEngine, Call, Shape};
@@ -30,14 +30,21 @@ pub(crate) struct Sealing {
 enum Worker {
     Bare(Call),
     Engine(fn() -> Result<AnyEngine, String>),
+    /// An engine that has another core of its own.
+    Crew(fn() -> Result<AnyEngine, String>),
 }
 
 /// Name, what it does, and who does it.
-const WORKERS: [(&str, &str, Worker); 4] = [
+const WORKERS: [(&str, &str, Worker); 5] = [
     ("raw", "the bare library call, out of place", Worker::Bare(Bare::seal)),
     ("memcpy", "memcpy, then the bare library call in place", Worker::Bare(Bare::copy_and_seal)),
     ("inline", "the Inline engine: aws-lc, AES-CCM by the ccm crate", Worker::Engine(inline)),
     ("ipsec-mb", "the IpsecMb engine: Intel's multi-buffer library", Worker::Engine(ipsec_mb)),
+    (
+        "workers",
+        "the Workers engine: one thread of its own, and the caller's",
+        Worker::Crew(workers),
+    ),
 ];
 
 fn inline() -> Result<AnyEngine, String> {
@@ -48,12 +55,17 @@ fn ipsec_mb() -> Result<AnyEngine, String> {
     IpsecMb::open().map(|engine| Box::new(engine) as AnyEngine).map_err(|why| why.to_string())
 }
 
+fn workers() -> Result<AnyEngine, String> {
+    let workers = Workers::builder().threads(1).build();
+    workers.map(|engine| Box::new(engine) as AnyEngine).map_err(|why| why.to_string())
+}
+
 /// All rows of the suites at the payloads, neighbours where they are compared.
 pub(super) fn all(suites: &[Suite], payloads: &[usize], ring_bytes: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     for (&payload_bytes, &suite) in payloads.iter().flat_map(|p| suites.iter().map(move |s| (p, s)))
     {
-        for batch in [1, BATCH] {
+        for batch in [BATCH, 1] {
             let shape = Shape { suite, payload_bytes, batch, ring_bytes };
             rows.extend(WORKERS.map(|worker| row(worker, shape, 1)).into_iter().flatten());
         }
@@ -67,29 +79,43 @@ pub(super) fn all(suites: &[Suite], payloads: &[usize], ring_bytes: usize) -> Ve
 pub(super) fn name(engine: &str, shape: Shape, cores: usize) -> String {
     let (suite, bytes) = (shape.suite.name(), shape.payload_bytes);
     let behind = match (shape.batch, cores) {
-        (1, _) => "",
-        (_, 1) => "/batch-32",
+        (1, _) => "/batch-1",
+        (_, 1) => "",
         _ => "/cores-2",
     };
     format!("{engine}/{suite}/{bytes}{behind}")
 }
 
 /// The row, if that worker has one of this kind: bare calls know neither batches nor cores, but
-/// `raw` is measured over the same memory as a batch, to be compared with it.
+/// `raw` is measured over the same memory as either batch, to be compared with both.
 fn row(
     (engine, about, worker): (&'static str, &'static str, Worker),
     shape: Shape,
     cores: usize,
 ) -> Option<Row> {
-    let alone = shape.batch == 1;
-    if matches!(worker, Worker::Bare(_)) && (cores > 1 || !alone && engine != "raw") {
+    let many = shape.batch > 1;
+    let is_there = match worker {
+        Worker::Bare(_) => cores == 1 && (many || engine == "raw"),
+        Worker::Engine(_) => true,
+        Worker::Crew(_) => cores == 1,
+    };
+    if !is_there {
         return None;
     }
-    let compared_to = name(if cores > 1 { engine } else { "raw" }, shape, 1);
+    let to = match worker {
+        Worker::Crew(_) => "inline",
+        _ if cores > 1 => engine,
+        _ => "raw",
+    };
+    let compared_to = name(to, shape, 1);
     let work: Work = Box::new(move |_, _, duration| match (worker, cores) {
         (Worker::Bare(call), _) => ring::bare(shape, call, duration),
-        (Worker::Engine(open), 1) => ring::one_core(shape, open()?, duration),
-        (Worker::Engine(open), _) => ring::two_cores(shape, [open()?, open()?], duration),
+        (Worker::Engine(open) | Worker::Crew(open), 1) => {
+            ring::one_engine(shape, open()?, duration)
+        }
+        (Worker::Engine(open) | Worker::Crew(open), _) => {
+            ring::two_engines(shape, [open()?, open()?], duration)
+        }
     });
     Some(Row {
         name: Cow::Owned(name(engine, shape, cores)),
@@ -104,7 +130,7 @@ fn row(
             engine: engine.to_owned(),
             suite: shape.suite.name().to_owned(),
             batch: shape.batch,
-            cores,
+            cores: if matches!(worker, Worker::Crew(_)) { 2 } else { cores },
         }),
         work,
     })
@@ -122,10 +148,11 @@ mod tests {
         let rows = all(&Suite::ALL, &[64, 1_350, 4_096, 16_384], 1 << 18);
         for name in [
             "raw/aes-128-gcm/64",
-            "raw/aes-128-ccm/1350/batch-32",
+            "raw/aes-128-ccm/1350/batch-1",
             "memcpy/aes-256-gcm/16384",
             "inline/aes-128-gcm/16384",
-            "inline/chacha20-poly1305/1350/batch-32",
+            "inline/chacha20-poly1305/1350/batch-1",
+            "workers/aes-256-gcm/16384",
             "inline/aes-256-gcm/16384/cores-2",
             "ipsec-mb/aes-128-ccm/4096",
             "ipsec-mb/chacha20-poly1305/16384/cores-2",
