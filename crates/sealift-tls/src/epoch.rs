@@ -18,9 +18,7 @@ use sealift_crypto::{Key, Limits, NONCE_BYTES, Nonce, Suite, TAG_BYTES};
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result};
-use crate::record::{
-    ContentType, HEADER_BYTES, MOST_EXPANSION_TLS12_BYTES, MOST_EXPANSION_TLS13_BYTES,
-};
+use crate::record::{HEADER_BYTES, MOST_EXPANSION_TLS12_BYTES, MOST_EXPANSION_TLS13_BYTES};
 
 /// The part of a TLS 1.2 AES-GCM nonce that travels with the record, in bytes.
 pub(crate) const EXPLICIT_BYTES: usize = 8;
@@ -88,9 +86,22 @@ impl Epoch {
         let Ok(iv) = iv.as_ref().try_into() else {
             return Err(Error::Caller { what: "the suite's IV is not of 12 bytes" });
         };
+        let mut epoch = Self::of(suite, key.as_ref(), iv, tls13, limits)?;
+        epoch.number = number;
+        Ok(epoch)
+    }
+
+    /// The epoch of a key and an IV, from its first record on.
+    pub(crate) fn of(
+        suite: Suite,
+        key: &[u8],
+        iv: [u8; NONCE_BYTES],
+        tls13: bool,
+        limits: Option<Limits>,
+    ) -> Result<Self> {
         let limits = limits.unwrap_or_else(|| Limits::tls(suite));
-        let key = Key::new(suite, key.as_ref(), limits)?;
-        Ok(Self { key, layout: Layout::of(suite, tls13), iv, number })
+        let key = Key::new(suite, key, limits)?;
+        Ok(Self { key, layout: Layout::of(suite, tls13), iv, number: 0 })
     }
 
     /// The number of the next record, used up (invariant 1).
@@ -119,15 +130,16 @@ impl Epoch {
     }
 }
 
-/// What TLS 1.2 authenticates beside a record's content (RFC 5246 section 6.2.3.3).
+/// What TLS 1.2 authenticates beside a record's content (RFC 5246 section 6.2.3.3): its number, its
+/// type and version as they stand in the header, and the plaintext's length.
 pub(crate) fn associated_tls12(
     number: u64,
-    content: ContentType,
+    header: &[u8; HEADER_BYTES],
     plaintext_bytes: usize,
 ) -> [u8; 13] {
     let mut associated = [0; 13];
     associated[..8].copy_from_slice(&number.to_be_bytes());
-    associated[8..11].copy_from_slice(&[content as u8, 3, 3]);
+    associated[8..11].copy_from_slice(&header[..3]);
     associated[11..].copy_from_slice(&(plaintext_bytes as u16).to_be_bytes());
     associated
 }

@@ -136,7 +136,7 @@ trait Speaker {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
-    fn is_handshaking(&self) -> bool;
+    fn state(&self) -> &CommonState;
 }
 
 impl Speaker for UnbufferedClientConnection {
@@ -149,8 +149,8 @@ impl Speaker for UnbufferedClientConnection {
         self.process_tls_records(incoming)
     }
 
-    fn is_handshaking(&self) -> bool {
-        CommonState::is_handshaking(self)
+    fn state(&self) -> &CommonState {
+        self
     }
 }
 
@@ -164,8 +164,8 @@ impl Speaker for UnbufferedServerConnection {
         self.process_tls_records(incoming)
     }
 
-    fn is_handshaking(&self) -> bool {
-        CommonState::is_handshaking(self)
+    fn state(&self) -> &CommonState {
+        self
     }
 }
 
@@ -191,16 +191,13 @@ fn drive<S: Speaker>(speaker: &mut S, wire: &mut Wire<'_>) -> Result<Vec<u8>> {
         match next {
             Next::Again => {}
             Next::Send => wire.send(std::mem::take(&mut flight))?,
-            Next::Record if !speaker.is_handshaking() => {
+            Next::Record if !speaker.state().is_handshaking() => {
                 incoming.drain(..seen);
                 return Ok(incoming);
             }
             Next::Record => seen = wire.one_more_record(&mut incoming, seen)?,
             Next::Failed(error) => {
-                // To an alert there is no answer.
-                if matches!(error, Error::Handshake(_)) {
-                    wire.tell(speaker);
-                }
+                wire.tell(speaker);
                 return Err(error);
             }
         }
@@ -273,12 +270,15 @@ impl Wire<'_> {
         }
     }
 
-    /// Sends the alert that rustls has for the peer. It is asked once: it gives what it has to say
-    /// before it looks at what was received, which it must not do again.
+    /// Sends the alert that rustls has for the peer, if it has one.
     fn tell<S: Speaker>(&mut self, speaker: &mut S) {
         let mut alert = Vec::new();
-        if let Ok(ConnectionState::EncodeTlsData(data)) = speaker.process(&mut []).state {
-            encode(data, &mut alert);
+        // Only as long as there is one: after an error rustls must not look at bytes again.
+        while speaker.state().wants_write() {
+            match speaker.process(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(data)) => drop(encode(data, &mut alert)),
+                _ => break,
+            }
         }
         // The handshake has failed already, and says why.
         let _ = self.send(alert);

@@ -234,3 +234,6 @@ impl Control {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

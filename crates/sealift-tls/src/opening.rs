@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use sealift_crypto::TAG_BYTES;
+use sealift_crypto::{Nonce, TAG_BYTES};
 
-use crate::epoch::{EXPLICIT_BYTES, Epoch, associated_tls12};
+use crate::epoch::{Epoch, associated_tls12};
 use crate::error::{Error, Result, Violation};
 use crate::record::{ContentType, HEADER_BYTES, Header, MOST_PLAINTEXT_BYTES};
 
@@ -62,7 +62,7 @@ impl Opening {
         record: &[u8],
         into: &mut [u8],
     ) -> Result<Opened> {
-        let (nonce, associated, associated_bytes) = self.place(header, record, into.len())?;
+        let (nonce, associated, associated_bytes) = self.place(record, into.len())?;
         let sealed = &record[HEADER_BYTES + self.epoch.layout.explicit_bytes()..];
         self.epoch.key.open(nonce, &associated[..associated_bytes], sealed, into)?;
         self.look_behind(header, into)
@@ -75,7 +75,7 @@ impl Opening {
         record: &mut [u8],
     ) -> Result<(Opened, Range<usize>)> {
         let room = self.room_bytes(header)?;
-        let (nonce, associated, associated_bytes) = self.place(header, record, room)?;
+        let (nonce, associated, associated_bytes) = self.place(record, room)?;
         let text_at = HEADER_BYTES + self.epoch.layout.explicit_bytes();
         let sealed = &mut record[text_at..];
         self.epoch.key.open_in_place(nonce, &associated[..associated_bytes], sealed)?;
@@ -83,31 +83,25 @@ impl Opening {
         Ok((opened, text_at..text_at + opened.len_bytes))
     }
 
-    /// The record's nonce and associated data.
-    fn place(
-        &mut self,
-        header: &Header,
-        record: &[u8],
-        room: usize,
-    ) -> Result<(sealift_crypto::Nonce, [u8; 13], usize)> {
+    /// The record's nonce and associated data, and how much that is.
+    fn place(&mut self, record: &[u8], room: usize) -> Result<(Nonce, [u8; 13], usize)> {
         let number = self.epoch.take_number()?;
-        let (outer, body) = record.split_at(HEADER_BYTES);
-        let explicit: [u8; EXPLICIT_BYTES] = match body.first_chunk() {
-            Some(explicit) if self.epoch.layout.explicit_bytes() > 0 => *explicit,
-            _ => {
-                let nonce = self.epoch.nonce(number);
-                let mut own = [0; EXPLICIT_BYTES];
-                own.copy_from_slice(&nonce.0[nonce.0.len() - EXPLICIT_BYTES..]);
-                own
-            }
+        // Whoever asks knows that the record has room for all of this.
+        let Some((header, body)) = record.split_first_chunk() else {
+            return Err(Error::Inauthentic);
         };
-        let nonce = self.epoch.nonce_with(explicit);
-        if self.is_tls13() {
-            let mut associated = [0; 13];
-            associated[..HEADER_BYTES].copy_from_slice(outer);
-            return Ok((nonce, associated, HEADER_BYTES));
+        let nonce = match body.first_chunk() {
+            Some(explicit) if self.epoch.layout.explicit_bytes() > 0 => {
+                self.epoch.nonce_with(*explicit)
+            }
+            _ => self.epoch.nonce(number),
+        };
+        if !self.is_tls13() {
+            return Ok((nonce, associated_tls12(number, header, room), 13));
         }
-        Ok((nonce, associated_tls12(number, header.content, room), 13))
+        let mut associated = [0; 13];
+        associated[..HEADER_BYTES].copy_from_slice(header);
+        Ok((nonce, associated, HEADER_BYTES))
     }
 
     /// Finds the type and the end of what was opened.

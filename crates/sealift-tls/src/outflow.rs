@@ -27,8 +27,9 @@ use crate::sealing::Sealing;
 
 /// Places in the sender for records that are not data (invariant 2).
 pub(crate) const KEPT_PLACES: usize = 4;
-/// How long to wait for a frame of this connection before others' frames are asked for again.
-const OWN_FRAME_WAIT: Duration = Duration::from_millis(5);
+/// How often one who waits for a frame looks up: others may have brought one home, or the reading
+/// half may have ended the connection.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(5);
 
 /// What was sealed, counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,7 +102,7 @@ impl Outflow {
         pieces: &mut Pieces<'_, '_>,
         deadline: Instant,
     ) -> Result<()> {
-        let mut lease = self.lease(deadline)?;
+        let mut lease = self.lease(link, deadline)?;
         self.tend(link)?;
         if self.sealing.is_spent() {
             self.renew_key(link)?;
@@ -204,14 +205,14 @@ impl Outflow {
     }
 
     /// A frame, and a place in the sender for it.
-    fn lease(&mut self, deadline: Instant) -> Result<Lease> {
+    fn lease(&mut self, link: &Link, deadline: Instant) -> Result<Lease> {
         loop {
-            self.wait_for_place(deadline)?;
+            self.wait_for_place(link, deadline)?;
             if let Some(lease) = self.pool.try_lease() {
                 return Ok(lease);
             }
             // Frames come home from this sender, or from whoever shares the pool.
-            let soon = Instant::now() + OWN_FRAME_WAIT;
+            let soon = Instant::now() + LOOK_UP_EVERY;
             let sender = self.sender.as_mut().filter(|sender| sender.in_flight() > 0);
             match sender {
                 Some(sender) => wait(sender, deadline.min(soon))?,
@@ -228,8 +229,9 @@ impl Outflow {
     }
 
     /// Waits until there is a place in the sender for data.
-    pub(crate) fn wait_for_place(&mut self, deadline: Instant) -> Result<()> {
+    pub(crate) fn wait_for_place(&mut self, link: &Link, deadline: Instant) -> Result<()> {
         loop {
+            link.check()?;
             self.drain();
             let places = self.places;
             let sender = self.sender()?;
@@ -242,7 +244,7 @@ impl Outflow {
             if Instant::now() >= deadline {
                 return Err(Error::Deadline);
             }
-            wait(sender, deadline)?;
+            wait(sender, deadline.min(Instant::now() + LOOK_UP_EVERY))?;
         }
     }
 

@@ -95,7 +95,7 @@ impl Sealing {
         let text_at = HEADER_BYTES + layout.explicit_bytes();
         into[HEADER_BYTES..text_at]
             .copy_from_slice(&nonce.0[nonce.0.len() - layout.explicit_bytes()..]);
-        let associated = associated_tls12(number, content, plaintext_bytes);
+        let associated = associated_tls12(number, &header, plaintext_bytes);
         Ok(Record {
             nonce,
             associated,

@@ -58,6 +58,12 @@ impl TlsReader {
     /// [`Error::Truncated`] if the connection ended without it; [`Error::Inauthentic`],
     /// [`Error::Peer`], [`Error::Alert`]; [`Error::Deadline`]; [`Error::Io`].
     pub fn receive(&mut self, into: &mut [u8]) -> Result<usize> {
+        let filled = self.fill(into);
+        self.link.publish(&self.inflow.counts);
+        filled
+    }
+
+    fn fill(&mut self, into: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < into.len() {
             match &self.end {
@@ -72,7 +78,6 @@ impl TlsReader {
                 Err(error) => self.end = End::Failed(error),
             }
         }
-        self.link.publish(&self.inflow.counts);
         Ok(filled)
     }
 
@@ -88,7 +93,13 @@ impl TlsReader {
             }
             step => self.attend(step),
         });
-        if let Err(error @ (Error::Inauthentic | Error::Peer(_) | Error::Alert(_))) = &outcome {
+        let is_fatal = |error: &Error| {
+            matches!(
+                error,
+                Error::Inauthentic | Error::Peer(_) | Error::Alert(_) | Error::Handshake(_)
+            )
+        };
+        if let Some(error) = outcome.as_ref().err().filter(|error| is_fatal(error)) {
             self.link.fail(error);
         }
         outcome
@@ -224,7 +235,7 @@ impl TlsWriter {
         let deadline = or_never(self.deadline);
         self.link.with_outflow(|outflow| {
             self.link.check()?;
-            outflow.wait_for_place(deadline)?;
+            outflow.wait_for_place(&self.link, deadline)?;
             outflow.update_key(&self.link, true)
         })
     }

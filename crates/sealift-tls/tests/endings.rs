@@ -1,0 +1,216 @@
+//! How a stream ends: by close_notify, cut short, late, or dropped.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use sealift_io::Pool;
+use sealift_tls::{Error, TlsStream, rustls};
+use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
+
+/// Our client and rustls's server.
+fn ours_and_theirs(case: &Case) -> (TlsStream, Theirs) {
+    let authority = Authority::new();
+    let (near, far) = tcp_pair();
+    let server = authority.server(case);
+    let theirs = thread::spawn(move || Theirs::server(far, server));
+    let ours = TlsStream::connect(near, authority.client(case), name(), deadline(10)).unwrap();
+    (ours, theirs.join().unwrap())
+}
+
+fn both_versions() -> [Case; 2] {
+    [case_tls13(), case_tls12()]
+}
+
+#[test]
+fn the_end_of_tcp_without_close_notify_is_an_error_every_time() {
+    for case in both_versions() {
+        let (mut ours, mut theirs) = ours_and_theirs(&case);
+        theirs.write_all(b"the first part").unwrap();
+        theirs.socket.shutdown(Shutdown::Write).unwrap();
+        let mut read = Vec::new();
+        assert_eq!(ours.read_to_end(&mut read).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(read, b"the first part");
+        assert_eq!(ours.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        // Only what the peer sends has ended.
+        ours.write_all(b"still writing").unwrap();
+        theirs.read_exact(&mut [0; 13]).unwrap();
+    }
+}
+
+#[test]
+fn a_record_that_is_cut_at_the_end_of_tcp_is_an_error() {
+    let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
+    theirs.connection.writer().write_all(&[7; 1000]).unwrap();
+    let mut wire = Vec::new();
+    theirs.connection.write_tls(&mut wire).unwrap();
+    theirs.socket.write_all(&wire[..wire.len() - 1]).unwrap();
+    theirs.socket.shutdown(Shutdown::Write).unwrap();
+    let mut read = Vec::new();
+    assert_eq!(ours.read_to_end(&mut read).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    assert!(read.is_empty());
+}
+
+#[test]
+fn reading_goes_on_after_our_close_notify_and_writing_after_theirs() {
+    for case in both_versions() {
+        let (mut ours, mut theirs) = ours_and_theirs(&case);
+        ours.write_all(b"question").unwrap();
+        let closed = ours.close(deadline(10)).unwrap();
+        assert!(!closed.aborted && closed.quarantined == 0 && closed.error.is_none());
+        assert_eq!(closed.stats.bytes_sealed, 8);
+        let mut question = Vec::new();
+        theirs.read_to_end(&mut question).unwrap();
+        assert_eq!(question, b"question");
+        theirs.write_all(b"answer").unwrap();
+        theirs.close();
+        let mut answer = Vec::new();
+        ours.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"answer");
+        assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0, "again");
+        assert_eq!(ours.write(b"more").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert!(matches!(ours.close(deadline(10)), Err(Error::Closed)));
+
+        let (mut ours, mut theirs) = ours_and_theirs(&case);
+        theirs.close();
+        assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
+        ours.write_all(b"still writing").unwrap();
+        theirs.read_exact(&mut [0; 13]).unwrap();
+        assert!(!ours.close(deadline(10)).unwrap().aborted);
+        assert_eq!(theirs.read(&mut [0; 10]).unwrap(), 0);
+    }
+}
+
+/// What comes behind close_notify is not looked at.
+#[test]
+fn nothing_is_read_behind_close_notify() {
+    let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
+    theirs.close();
+    assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
+    assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
+}
+
+#[test]
+fn a_peer_that_stalls_within_a_record_meets_the_deadline_and_may_go_on() {
+    let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
+    theirs.connection.writer().write_all(b"slowly").unwrap();
+    let mut wire = Vec::new();
+    theirs.connection.write_tls(&mut wire).unwrap();
+    theirs.socket.write_all(&wire[..10]).unwrap();
+    for _ in 0..2 {
+        ours.set_read_deadline(Some(Instant::now() + Duration::from_millis(30)));
+        assert_eq!(ours.read(&mut [0; 100]).unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+    theirs.socket.write_all(&wire[10..]).unwrap();
+    ours.set_read_deadline(Some(deadline(10)));
+    let mut read = [0; 6];
+    ours.read_exact(&mut read).unwrap();
+    assert_eq!(&read, b"slowly");
+}
+
+/// What was taken before the deadline arrives, once and in order.
+#[test]
+fn a_peer_that_does_not_read_meets_the_writers_deadline() {
+    let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
+    let sent = pattern(64 << 20, 5);
+    let mut taken = 0;
+    let late = loop {
+        ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(100)));
+        match ours.write(&sent[taken..]) {
+            Ok(count) => taken += count,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(late.kind(), ErrorKind::TimedOut);
+    assert!(taken < sent.len());
+    let reading = thread::spawn(move || {
+        let mut read = Vec::new();
+        theirs.read_to_end(&mut read).unwrap();
+        read
+    });
+    ours.set_write_deadline(None);
+    ours.write_all(&sent[taken..]).unwrap();
+    assert!(!ours.close(deadline(20)).unwrap().aborted);
+    assert!(reading.join().unwrap() == sent);
+}
+
+#[test]
+fn close_ends_by_its_deadline_and_says_what_was_lost() {
+    let (mut ours, theirs) = ours_and_theirs(&case_tls13());
+    ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));
+    let _ = ours.write(&vec![1; 64 << 20]);
+    let before = Instant::now();
+    let closed = ours.close(Instant::now() + Duration::from_millis(100)).unwrap();
+    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(closed.aborted && closed.unacknowledged_bytes > 0, "{closed:?}");
+    drop(theirs);
+}
+
+#[test]
+fn a_flipped_bit_on_the_wire_ends_both_halves_and_tells_the_peer() {
+    for case in both_versions() {
+        let (ours, mut theirs) = ours_and_theirs(&case);
+        let (mut reader, mut writer) = ours.split();
+        theirs.connection.writer().write_all(b"sealed").unwrap();
+        let mut wire = Vec::new();
+        theirs.connection.write_tls(&mut wire).unwrap();
+        let last = wire.len() - 1;
+        wire[last] ^= 1;
+        theirs.socket.write_all(&wire).unwrap();
+        for _ in 0..2 {
+            let found = reader.receive(&mut [0; 100]).unwrap_err();
+            assert!(matches!(found, Error::Inauthentic), "{found}");
+            let found = writer.send(&[std::io::IoSlice::new(b"more")]).unwrap_err();
+            assert!(matches!(found, Error::Inauthentic), "{found}");
+        }
+        let told = theirs.read(&mut [0; 10]).unwrap_err();
+        assert!(told.to_string().contains("BadRecordMac"), "{told}");
+    }
+}
+
+/// The writer waits for a peer that does not read; what the reader finds wakes it.
+#[test]
+fn an_error_found_by_the_reader_wakes_a_writer_that_waits() {
+    let (ours, mut theirs) = ours_and_theirs(&case_tls13());
+    let (mut reader, mut writer) = ours.split();
+    let writing = thread::spawn(move || writer.write_all(&vec![1; 64 << 20]).unwrap_err());
+    thread::sleep(Duration::from_millis(200));
+    theirs.socket.write_all(&[23, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    theirs.socket.write_all(&[0; 10]).unwrap();
+    assert_eq!(reader.read(&mut [0; 100]).unwrap_err().kind(), ErrorKind::InvalidData);
+    let woken = writing.join().unwrap();
+    assert_eq!(woken.kind(), ErrorKind::InvalidData, "{woken}");
+}
+
+/// Whenever a stream is dropped, its frames come home, and the peer does not take a part for all.
+#[test]
+fn a_stream_dropped_at_any_moment_returns_its_frames() {
+    let authority = Authority::new();
+    let case = case_tls13();
+    let pool = Pool::builder().frames(6).huge_pages(false).build().unwrap();
+    for written in [0, 1, 100_000, 4 << 20, 64 << 20] {
+        let (near, far) = tcp_pair();
+        let server = authority.server(&case);
+        let theirs = thread::spawn(move || Theirs::server(far, server));
+        let config: Arc<_> = authority.client(&case);
+        let server_name: ServerName<'static> = name();
+        let builder = TlsStream::builder().pool(&pool);
+        let mut ours = builder.connect(near, config, server_name, deadline(10)).unwrap();
+        let mut theirs = theirs.join().unwrap();
+        ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));
+        let _ = ours.write(&vec![1; written]);
+        drop(ours);
+        let mut read = Vec::new();
+        assert!(theirs.read_to_end(&mut read).is_err(), "{written}");
+        let late = deadline(10);
+        while pool.stats().leased > 0 {
+            assert!(Instant::now() < late, "{written}: {:?}", pool.stats());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

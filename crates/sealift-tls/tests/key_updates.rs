@@ -1,0 +1,197 @@
+//! KeyUpdates: each way, requested and not, by the hundred, forced by a limit, and while the other
+//! direction is busy.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sealift_crypto::Limits;
+use sealift_tls::{Error, TlsReader, TlsStream, TlsStreamBuilder, TlsWriter};
+use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
+
+fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs) {
+    let authority = Authority::new();
+    let (near, far) = tcp_pair();
+    let server = authority.server(case);
+    let theirs = thread::spawn(move || Theirs::server(far, server));
+    let client = authority.client(case);
+    let ours = builder.connect(near, client, name(), deadline(10)).unwrap();
+    (ours, theirs.join().unwrap())
+}
+
+fn both_ours() -> (TlsStream, TlsStream) {
+    let authority = Authority::new();
+    let case = case_tls13();
+    let (near, far) = tcp_pair();
+    let server = authority.server(&case);
+    let accepted = thread::spawn(move || TlsStream::accept(far, server, deadline(10)).unwrap());
+    let ours = TlsStream::connect(near, authority.client(&case), name(), deadline(10)).unwrap();
+    (ours, accepted.join().unwrap())
+}
+
+/// rustls requests ours with each of its own; requests that come together share an answer.
+#[test]
+fn the_peers_updates_are_followed_by_the_hundred() {
+    let (mut ours, mut theirs) = ours_and_theirs(TlsStream::builder(), &case_tls13());
+    for round in 0..300u32 {
+        theirs.refresh();
+        if round % 3 == 0 {
+            theirs.write_all(&round.to_le_bytes()).unwrap();
+            let mut read = [0; 4];
+            ours.read_exact(&mut read).unwrap();
+            assert_eq!(read, round.to_le_bytes());
+        }
+    }
+    theirs.write_all(b"end").unwrap();
+    ours.read_exact(&mut [0; 3]).unwrap();
+    let stats = ours.stats();
+    assert_eq!(stats.key_updates_received, 300, "{stats}");
+    assert!((1..=300).contains(&stats.key_updates_sent), "{stats}");
+}
+
+/// Of what rustls may be asked, it answers each.
+#[test]
+fn our_updates_are_followed_and_answered() {
+    let (mut ours, mut theirs) = ours_and_theirs(TlsStream::builder(), &case_tls13());
+    for round in 0..100u32 {
+        ours.request_key_update().unwrap();
+        ours.write_all(&round.to_le_bytes()).unwrap();
+        let mut read = [0; 4];
+        theirs.read_exact(&mut read).unwrap();
+        assert_eq!(read, round.to_le_bytes());
+        theirs.write_all(&read).unwrap();
+        ours.read_exact(&mut read).unwrap();
+    }
+    let stats = ours.stats();
+    assert_eq!((stats.key_updates_sent, stats.key_updates_received), (100, 100), "{stats}");
+}
+
+/// Both directions carry data, and both ends request updates, on four threads.
+#[test]
+fn updates_are_requested_and_answered_while_both_directions_are_busy() {
+    let (near, far) = both_ours();
+    let sent = pattern(8 << 20, 7);
+    let write = |mut writer: TlsWriter| {
+        for (at, part) in sent.chunks(50_000).enumerate() {
+            if at % 2 == 0 {
+                writer.request_key_update().unwrap();
+            }
+            writer.write_all(part).unwrap();
+        }
+        writer
+    };
+    let read = |mut reader: TlsReader| {
+        let mut read = vec![0; sent.len()];
+        reader.read_exact(&mut read).unwrap();
+        assert!(read == sent);
+        reader
+    };
+    thread::scope(|scope| {
+        let (near_reader, near_writer) = near.split();
+        let (far_reader, far_writer) = far.split();
+        let reading = [near_reader, far_reader].map(|reader| scope.spawn(move || read(reader)));
+        let writing = [near_writer, far_writer].map(|writer| scope.spawn(move || write(writer)));
+        // The readers live on until both are done: they carry the answers.
+        let readers = reading.map(|thread| thread.join().unwrap());
+        for writer in writing.map(|thread| thread.join().unwrap()) {
+            let stats = writer.stats();
+            let asked = sent.len().div_ceil(50_000).div_ceil(2) as u64;
+            assert!(stats.key_updates_sent > asked, "{stats}");
+            assert!(stats.key_updates_sent <= 2 * asked, "each is answered at most once: {stats}");
+            assert!(stats.key_updates_received >= asked, "{stats}");
+        }
+        drop(readers);
+    });
+}
+
+/// Only the reading half is at work here, and answers.
+#[test]
+fn a_request_is_answered_by_a_reader_whose_writer_is_idle() {
+    let (mut near, far) = both_ours();
+    let (mut reader, writer) = far.split();
+    let reading = thread::spawn(move || {
+        let mut into = [0; 1];
+        while reader.read(&mut into).unwrap() > 0 {}
+    });
+    for round in 1..=20 {
+        near.request_key_update().unwrap();
+        near.write_all(b"x").unwrap();
+        let late = deadline(10);
+        while writer.stats().key_updates_sent < round {
+            assert!(Instant::now() < late, "{}", writer.stats());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    near.set_read_deadline(Some(Instant::now() + Duration::from_millis(50)));
+    assert_eq!(near.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(near.stats().key_updates_received, 20);
+    assert!(!near.close(deadline(10)).unwrap().aborted);
+    reading.join().unwrap();
+}
+
+/// A writer that waits for its peer to read holds up no reader, whatever the peer requests.
+#[test]
+fn a_request_does_not_hold_up_a_reader_whose_writer_waits() {
+    let (near, mut far) = both_ours();
+    let (mut reader, mut writer) = near.split();
+    let size = 32 << 20;
+    let writing = thread::spawn(move || {
+        writer.write_all(&pattern(size, 3)).unwrap();
+        writer
+    });
+    thread::sleep(Duration::from_millis(200));
+    far.request_key_update().unwrap();
+    far.write_all(b"read this first").unwrap();
+    reader.read_exact(&mut [0; 15]).unwrap();
+    let mut read = vec![0; size];
+    far.read_exact(&mut read).unwrap();
+    assert!(read == pattern(size, 3));
+    let writer = writing.join().unwrap();
+    assert_eq!(writer.stats().key_updates_sent, 1, "answered, once");
+}
+
+#[test]
+fn a_key_is_replaced_before_its_limit() {
+    let builder = TlsStream::builder().limits(Limits { seals: 12, failures: 1 });
+    let (mut ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
+    let sent = pattern(2_000_000, 1);
+    let expected = sent.clone();
+    let reading = thread::spawn(move || {
+        let mut read = vec![0; expected.len()];
+        theirs.read_exact(&mut read).unwrap();
+        assert!(read == expected);
+        theirs.read_exact(&mut [0; 100]).unwrap();
+        assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0);
+    });
+    ours.write_all(&sent).unwrap();
+    for byte in 0..100 {
+        ours.write_all(&[byte]).unwrap();
+    }
+    let stats = ours.stats();
+    assert!(stats.key_updates_sent >= stats.records_sealed / 12, "{stats}");
+    assert!(!ours.close(deadline(10)).unwrap().aborted);
+    reading.join().unwrap();
+}
+
+#[test]
+fn tls_1_2_ends_with_a_clear_error_at_the_limit_and_close_notify_still_fits() {
+    let builder = TlsStream::builder().limits(Limits { seals: 12, failures: 1 });
+    let (mut ours, mut theirs) = ours_and_theirs(builder, &case_tls12());
+    let mut writes = 0;
+    let refusal = loop {
+        match ours.write(b"x") {
+            Ok(count) => writes += count,
+            Err(error) => break error,
+        }
+    };
+    assert!(refusal.to_string().contains("TLS 1.2"), "{refusal}");
+    assert!((1..12).contains(&writes));
+    assert!(!ours.close(deadline(10)).unwrap().aborted);
+    let mut read = Vec::new();
+    theirs.read_to_end(&mut read).unwrap();
+    assert_eq!(read.len(), writes);
+    let refusal = ours.request_key_update().unwrap_err();
+    assert!(matches!(refusal, Error::Closed | Error::Caller { .. }), "{refusal}");
+}

@@ -1,0 +1,165 @@
+//! What the handshake settles, and how it fails.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig, HandshakeKind, ServerConfig};
+use sealift_tls::{Error, Result, TlsStream, rustls};
+use support::{Authority, Case, case_tls12, case_tls13, deadline, name, tcp_pair};
+
+fn both_versions() -> [Case; 2] {
+    [case_tls13(), case_tls12()]
+}
+
+fn accept(far: TcpStream, config: Arc<ServerConfig>) -> JoinHandle<Result<TlsStream>> {
+    thread::spawn(move || TlsStream::accept(far, config, deadline(10)))
+}
+
+/// Both of our ends, after the handshake.
+fn shake_hands(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+    name: ServerName<'static>,
+) -> (Result<TlsStream>, Result<TlsStream>) {
+    let (near, far) = tcp_pair();
+    let accepted = accept(far, server.clone());
+    let connected = TlsStream::connect(near, client.clone(), name, deadline(10));
+    (connected, accepted.join().unwrap())
+}
+
+#[test]
+fn the_application_protocol_and_the_name_are_agreed_on() {
+    let authority = Authority::new();
+    for case in both_versions() {
+        let mut client = authority.client_config(&case);
+        let mut server = authority.server_config(&case);
+        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (client, server) = shake_hands(&client.into(), &server.into(), name());
+        let (client, server) = (client.unwrap(), server.unwrap());
+        for end in [&client, &server] {
+            assert_eq!(end.alpn_protocol(), Some(&b"http/1.1"[..]));
+            assert_eq!(end.protocol_version(), case.version.version);
+            assert_eq!(end.negotiated_cipher_suite(), case.suite);
+        }
+        assert_eq!((client.server_name(), server.server_name()), (None, Some("sealift.example")));
+        assert_eq!(client.peer_certificates().unwrap().len(), 1);
+        assert!(server.peer_certificates().is_none());
+    }
+}
+
+#[test]
+fn a_client_shows_its_certificate_when_asked() {
+    let authority = Authority::new();
+    for case in both_versions() {
+        let client = Arc::new(authority.certified_client(&case));
+        let server = Arc::new(authority.demanding_server(&case));
+        let (client, server) = shake_hands(&client, &server, name());
+        assert!(client.is_ok());
+        assert_eq!(server.unwrap().peer_certificates().unwrap().len(), 1);
+    }
+}
+
+/// In TLS 1.3 the client's handshake is over before the server has looked at what it sent.
+#[test]
+fn a_client_without_the_certificate_that_is_asked_for_learns_it() {
+    let authority = Authority::new();
+    for case in both_versions() {
+        let server = Arc::new(authority.demanding_server(&case));
+        let (client, server) = shake_hands(&authority.client(&case), &server, name());
+        let refusal = server.unwrap_err();
+        assert!(matches!(refusal, Error::Handshake(_)), "{refusal}");
+        let found = match client {
+            Err(error) => error,
+            Ok(mut client) => client.halves().0.receive(&mut [0; 10]).unwrap_err(),
+        };
+        let expected = AlertDescription::CertificateRequired;
+        assert!(matches!(found, Error::Alert(alert) if alert == expected), "{found}");
+    }
+}
+
+#[test]
+fn a_certificate_of_another_name_or_authority_is_refused_and_both_say_so() {
+    let authority = Authority::new();
+    for case in both_versions() {
+        for (client, asked) in [
+            (authority.client(&case), "other.example"),
+            (Authority::new().client(&case), "sealift.example"),
+        ] {
+            let asked = asked.try_into().unwrap();
+            let (client, server) = shake_hands(&client, &authority.server(&case), asked);
+            let (client, server) = (client.unwrap_err(), server.unwrap_err());
+            let named = matches!(client, Error::Handshake(rustls::Error::InvalidCertificate(_)));
+            assert!(named, "{client}");
+            assert!(matches!(server, Error::Alert(_)), "{server}");
+        }
+    }
+}
+
+#[test]
+fn ends_without_a_common_suite_or_version_both_say_so() {
+    let authority = Authority::new();
+    let cases = support::cases();
+    for (ours, theirs) in [(&cases[0], &cases[1]), (&case_tls13(), &case_tls12())] {
+        let (client, server) =
+            shake_hands(&authority.client(ours), &authority.server(theirs), name());
+        let (client, server) = (client.unwrap_err(), server.unwrap_err());
+        assert!(matches!(client, Error::Alert(_)), "{client}");
+        assert!(matches!(server, Error::Handshake(_)), "{server}");
+    }
+}
+
+/// Tickets reach the store of the configuration that the client shares.
+#[test]
+fn a_later_connection_resumes_an_earlier_one() {
+    let authority = Authority::new();
+    for case in both_versions() {
+        let mut server = authority.server_config(&case);
+        server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
+        let (client, server) = (authority.client(&case), Arc::new(server));
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+            let (near, accepted) = shake_hands(&client, &server, name());
+            let (mut near, mut far) = (near.unwrap(), accepted.unwrap());
+            far.write_all(b"behind the tickets").unwrap();
+            near.read_exact(&mut [0; 18]).unwrap();
+            assert_eq!(near.handshake_kind(), expected, "{case:?}");
+            assert_eq!(far.handshake_kind(), expected);
+            assert_eq!(far.server_name(), Some("sealift.example"));
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_speaks_something_else_is_refused_at_once() {
+    let authority = Authority::new();
+    let (mut near, far) = tcp_pair();
+    let accepted = accept(far, authority.server(&case_tls13()));
+    near.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let refusal = accepted.join().unwrap().unwrap_err();
+    assert!(matches!(refusal, Error::Handshake(rustls::Error::InvalidMessage(_))), "{refusal}");
+    let mut answer = Vec::new();
+    let _ = near.read_to_end(&mut answer);
+    assert_eq!(answer[..1], [21], "an alert");
+}
+
+#[test]
+fn a_handshake_that_stalls_or_is_cut_ends_with_its_reason() {
+    let authority = Authority::new();
+    let (near, _far) = tcp_pair();
+    let before = Instant::now();
+    let soon = before + Duration::from_millis(100);
+    let stalled = TlsStream::connect(near, authority.client(&case_tls13()), name(), soon);
+    assert!(matches!(stalled, Err(Error::Deadline)), "{stalled:?}");
+    assert!(before.elapsed() < Duration::from_secs(2));
+
+    let (near, far) = tcp_pair();
+    drop(far);
+    let cut = TlsStream::connect(near, authority.client(&case_tls13()), name(), deadline(10));
+    assert!(matches!(cut, Err(Error::Truncated | Error::Io(_))), "{cut:?}");
+}
