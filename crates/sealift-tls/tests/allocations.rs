@@ -1,0 +1,111 @@
+//! No allocation per record in steady state, written or read.
+//!
+//! Truth: an allocator that counts. Each thread counts its own, so that the peer's do not show.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{IoSlice, Read, Write};
+use std::thread;
+
+use sealift_io::Backend;
+use sealift_tls::TlsStream;
+use support::{Authority, case_tls12, case_tls13, deadline, name, tcp_pair};
+
+thread_local! {
+    // Const and without a destructor, so that reading it allocates nothing.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    // A thread that is ending has no count any more.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `realloc`'s contract.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps `dealloc`'s contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Rounds, one of which must be without any allocation; see the same test of sealift-io.
+const ROUNDS: usize = 8;
+
+/// The counter counts; or the test below would show nothing.
+#[test]
+fn the_allocator_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(vec![1u8; 100]));
+    assert_eq!(ALLOCATIONS.get(), before + 1);
+}
+
+/// Small and large writes, gathered ones, and reads with room for a record or not.
+fn turn(stream: &mut TlsStream, block: &[u8], into: &mut [u8]) {
+    for number in 0..100 {
+        let size = if number % 2 == 0 { 100 } else { block.len() };
+        stream.write_all(&block[..size]).unwrap();
+        stream.write_all(&block[..10]).unwrap();
+        let slices = &[IoSlice::new(&block[..20]), IoSlice::new(&block[..20])];
+        assert_eq!(stream.write_vectored(slices).unwrap(), 40);
+        let room = if number % 3 == 0 { 1000 } else { into.len() };
+        let mut left = size + 50;
+        while left > 0 {
+            let most = room.min(left);
+            left -= stream.read(&mut into[..most]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_stream_allocates_nothing_per_record() {
+    let authority = Authority::new();
+    for case in [case_tls13(), case_tls12()] {
+        for backend in [Backend::Uring, Backend::MsgZerocopy, Backend::Copy] {
+            let (near, far) = tcp_pair();
+            let server = authority.server(&case);
+            let echo = thread::spawn(move || {
+                let mut far = TlsStream::accept(far, server, deadline(20)).unwrap();
+                let mut into = vec![0; 40_000];
+                loop {
+                    match far.read(&mut into).unwrap() {
+                        0 => break,
+                        count => far.write_all(&into[..count]).unwrap(),
+                    }
+                }
+            });
+            let builder = TlsStream::builder().backend(backend);
+            let client = authority.client(&case);
+            let mut stream = builder.connect(near, client, name(), deadline(20)).unwrap();
+            let (block, mut into) = (vec![5; 100_000], vec![0; 50_000]);
+            let mut rounds = Vec::new();
+            while rounds.last() != Some(&0) {
+                assert!(rounds.len() < ROUNDS, "{backend}: allocations in each round: {rounds:?}");
+                let before = ALLOCATIONS.get();
+                turn(&mut stream, &block, &mut into);
+                rounds.push(ALLOCATIONS.get() - before);
+            }
+            assert!(!stream.close(deadline(20)).unwrap().aborted);
+            echo.join().unwrap();
+        }
+    }
+}
