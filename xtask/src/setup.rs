@@ -8,7 +8,9 @@ use crate::step::{Outcome, Run, capture, execute};
 const PACKAGES: &[(&str, &str)] = &[
     ("g++", "libFuzzer's runtime is C++"),
     ("llvm", "llvm-symbolizer: names in the sanitizers' reports"),
-    ("socat", "a peer for stream and datagram tests"),
+    ("socat", "a peer for stream, datagram and TLS tests"),
+    ("openssl", "a peer for TLS tests, and pins taken by hand"),
+    ("gnutls-bin", "a peer for TLS tests"),
     ("ncat", "a peer for stream tests"),
     ("netcat-openbsd", "a peer for stream and unix-socket tests"),
     ("iperf3", "a sink that other tools are measured with"),

@@ -11,6 +11,9 @@ const COMPARE: &str =
     "compare it with the pin that the other end printed; unless it is that, do not trust it";
 const VOUCH: &str =
     "name the authority with --ca, or the key with --pin as the listening end prints it";
+/// How webpki calls what `openssl req -x509` makes, unless it is asked for something else.
+const AUTHORITY: &str = "CaUsedAsEndEntity";
+const ITSELF: &str = "trust its key with --pin, or let the authority issue one for that end";
 const RENEW: &str = "renew it there, or trust its key with --pin";
 const NAME: &str = "connect by a name that it has, or give that with --server-name";
 const SHOW: &str = "let the end that connects show one: --cert FILE --key FILE";
@@ -41,6 +44,9 @@ fn certificate(error: &CertificateError) -> (String, &'static str) {
     match error {
         CertificateError::Other(OtherError(other)) => match other.downcast_ref::<Mismatch>() {
             Some(mismatch) => (mismatch.to_string(), COMPARE),
+            None if other.to_string() == AUTHORITY => {
+                ("its certificate is an authority's own".to_owned(), ITSELF)
+            }
             None => (format!("its certificate is not accepted: {other}"), RENEW),
         },
         CertificateError::UnknownIssuer => {
