@@ -1,4 +1,5 @@
-//! Bytes in both directions at once, cut at random, out of shared and small pools, on every backend.
+//! Bytes in both directions at once, cut at random, out of shared and small pools, on every
+//! backend.
 
 mod support;
 
