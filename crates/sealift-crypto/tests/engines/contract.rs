@@ -12,14 +12,18 @@ struct Candidate {
     name: String,
     make: Box<dyn Fn(u64) -> Boxed>,
     allowed: Allowed,
+    /// How long it has to bring everything back before it gives up on the rest.
+    patience: Duration,
 }
 
 fn candidate(name: &str, make: impl Fn(u64) -> Boxed + 'static) -> Candidate {
-    Candidate { name: name.into(), make: Box::new(make), allowed: Allowed::default() }
+    let (allowed, patience) = (Allowed::default(), Duration::from_secs(20));
+    Candidate { name: name.into(), make: Box::new(make), allowed, patience }
 }
 
 fn failing(name: &str, make: impl Fn(u64) -> Boxed + 'static) -> Candidate {
-    Candidate { allowed: Allowed { failures: true, corruption: false }, ..candidate(name, make) }
+    let allowed = Allowed { failures: true, corruption: false };
+    Candidate { allowed, patience: GIVING_UP, ..candidate(name, make) }
 }
 
 /// Those that do what they are asked.
@@ -63,6 +67,7 @@ fn wrapped(
         name: format!("{wrapping} {}", inner.name),
         make: Box::new(move |seed| wrap((inner.make)(seed), seed)),
         allowed,
+        patience: GIVING_UP,
     };
     all.into_iter().map(wrapped).collect()
 }
@@ -93,28 +98,33 @@ fn router(inner: Boxed) -> Boxed {
     Box::new(builder.quarantine(2, pauses.0, pauses.1).build(inner).unwrap())
 }
 
-const JOBS: usize = 100;
-const PATIENCE: Duration = Duration::from_millis(100);
+/// Where something is lost, waiting longer brings nothing.
+const GIVING_UP: Duration = Duration::from_millis(100);
+
+/// Jobs of a run; fewer where each takes many times as long.
+fn jobs() -> usize {
+    if std::env::var_os("SEALIFT_SANITIZER").is_some() { 40 } else { 100 }
+}
 
 #[test]
 fn every_job_comes_back_once_and_right() {
-    for Candidate { name, make, allowed } in every() {
+    for Candidate { name, make, allowed, patience } in every() {
         for seed in seeds(2) {
             let _telltale = Telltale(name.clone(), seed);
-            let outcome = Caller::new(make(seed), allowed, seed).run(JOBS, PATIENCE);
-            assert_eq!(outcome.done, JOBS);
+            let outcome = Caller::new(make(seed), allowed, seed).run(jobs(), patience);
+            assert_eq!(outcome.done, jobs());
         }
     }
 }
 
 #[test]
 fn an_engine_dropped_at_any_moment_keeps_no_memory() {
-    for Candidate { name, make, allowed } in every() {
+    for Candidate { name, make, allowed, .. } in every() {
         for seed in seeds(6) {
             let _telltale = Telltale(name.clone(), seed);
             let mut caller = Caller::new(make(seed), allowed, seed);
             for _ in 0..seed % 13 {
-                caller.step(100);
+                caller.step(jobs());
             }
             caller.drop_engine();
         }
@@ -130,7 +140,7 @@ fn quiesce_ends_by_its_deadline_in_any_state() {
             let allowed = Allowed { failures: true, corruption: true };
             let mut caller = Caller::new(make(seed), allowed, seed);
             for _ in 0..seed % 11 {
-                caller.step(100);
+                caller.step(jobs());
             }
             caller.submit();
             caller.quiesce(Duration::from_millis(50));
