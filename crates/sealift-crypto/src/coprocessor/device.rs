@@ -82,9 +82,12 @@ impl<S, D> Device<S, D> {
                 }
             }
         }
+        let has_done = !state.done.is_empty();
         drop(state);
         self.changed.notify_one();
-        self.bell.ring();
+        if has_done {
+            self.bell.ring();
+        }
     }
 
     /// Lets go of everything that is not done, and works again.

@@ -77,7 +77,7 @@ fn what_is_small_few_or_in_place_is_done_here() {
 fn a_job_that_times_out_is_done_here_and_its_late_result_only_recycled() {
     let (census, key, mut done) = (Census::default(), key(), AllDone::new());
     let (clock, spares) = (Clock::new(), Fresh::default());
-    let device = Coprocessor::builder().latency(Duration::from_millis(200)).build().unwrap();
+    let device = Coprocessor::builder().latency(Duration::from_millis(500)).build().unwrap();
     let builder = clock.router().spares(spares.clone()).timeout(Duration::from_secs(1));
     let mut engine = builder.build(device).unwrap();
     assert_eq!(engine.submit(&mut jobs(&census, &key, 0..3)), Stopped::Empty);
@@ -128,7 +128,7 @@ fn the_callers_own_bytes_are_in_the_spare_too() {
 #[test]
 fn without_a_spare_a_job_waits_and_comes_back_once() {
     let (census, key, clock, mut done) = (Census::default(), key(), Clock::new(), AllDone::new());
-    let device = Coprocessor::builder().latency(Duration::from_millis(200)).build().unwrap();
+    let device = Coprocessor::builder().latency(Duration::from_millis(500)).build().unwrap();
     let shelf = Shelf::new(vec![census.page(vec![0; 10]), census.page(vec![0; 2 * LEN])]);
     let mut engine = clock.router().spares(shelf).build(device).unwrap();
     engine.submit(&mut jobs(&census, &key, 0..3));
