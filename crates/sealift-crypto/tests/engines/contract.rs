@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealift_crypto::{Chaos, Coprocessor, Crash, Faults, Inline, Router, Workers};
+use sealift_crypto::{Chaos, Coprocessor, Crash, Faults, Inline, IpsecMb, Router, Workers};
 
 use crate::memory::Fresh;
 use crate::run::{Allowed, Boxed, Caller, Telltale, seeds};
@@ -28,7 +28,7 @@ fn failing(name: &str, make: impl Fn(u64) -> Boxed + 'static) -> Candidate {
 
 /// Those that do what they are asked.
 fn honest() -> Vec<Candidate> {
-    vec![
+    [
         candidate("inline", |_| Box::new(Inline::new())),
         candidate("workers", |_| Box::new(Workers::builder().depth(64).build().unwrap())),
         candidate("workers, two, that sleep at once", |_| {
@@ -41,6 +41,15 @@ fn honest() -> Vec<Candidate> {
         }),
         candidate("workers, none", |_| Box::new(Workers::builder().threads(0).build().unwrap())),
     ]
+    .into_iter()
+    .chain(ipsec_mb())
+    .collect()
+}
+
+/// Where its library is not installed, its own tests say so.
+fn ipsec_mb() -> Option<Candidate> {
+    let make = |_| Box::new(IpsecMb::open().unwrap()) as Boxed;
+    IpsecMb::<(), ()>::open().ok().map(|_| candidate("ipsec-mb", make))
 }
 
 /// Those that fail on their own.
