@@ -41,7 +41,7 @@ fn every_engine_has_its_rows_at_every_suite() {
         found.unwrap_or_else(|| panic!("there is no row {name}"))
     };
     for suite in ["aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "aes-128-ccm"] {
-        for engine in ["raw", "memcpy", "inline", "workers"] {
+        for engine in ["raw", "memcpy", "inline", "workers", "router"] {
             let row = row(format!("{engine}/{suite}/1350"));
             assert!(row["bytes_per_second"].as_f64().unwrap() > 0.0, "{row}");
             assert!(row["ratio"].is_number() && row["samples"].is_array(), "{row}");

@@ -29,7 +29,8 @@ pub(crate) fn render(page: &mut String, report: &Report) {
          <code>memcpy</code> copies and seals in place. GB/s are 10<sup>9</sup> bytes of plaintext \
          in a second. A row is named by engine, suite and bytes per message. 32 messages are \
          handed over at a time, one with <code>batch-1</code>; with <code>cores-2</code> an engine \
-         on each of two cores seals under one key; <code>workers</code> has two cores anyway.</p>\n\
+         on each of two cores seals under one key; <code>workers</code> and \
+         <code>router</code> have two cores anyway.</p>\n\
          <p>Sealift {}. <code>sealift bench seal --json FILE</code> writes every sample.</p>\n\
          </footer>",
         report.rounds,
@@ -102,9 +103,14 @@ fn chart(page: &mut String, report: &Report, suite: &str) {
 fn label(sealing: &Sealing) -> String {
     match (sealing.batch, sealing.cores) {
         (1, _) => format!("{}, one by one", sealing.engine),
-        (_, 2) if sealing.engine != "workers" => format!("{}, 2 cores", sealing.engine),
+        (_, 2) if !has_a_crew(sealing) => format!("{}, 2 cores", sealing.engine),
         _ => sealing.engine.clone(),
     }
+}
+
+/// Whether the engine has a second core by itself.
+fn has_a_crew(sealing: &Sealing) -> bool {
+    ["workers", "router"].contains(&sealing.engine.as_str())
 }
 
 /// The classes of the page's style: a colour for each engine, dashes for each batch.
@@ -113,12 +119,12 @@ fn look(sealing: &Sealing) -> String {
         "memcpy" => "copy",
         "raw" => "msg",
         "ipsec-mb" => "sender",
-        "workers" => "ordinary",
+        "workers" | "router" => "ordinary",
         _ => "fixed",
     };
     let dashes = match (sealing.batch, sealing.cores) {
         (1, _) => 1,
-        (_, 2) => 2,
+        (_, 2) if sealing.engine != "workers" => 2,
         _ => 0,
     };
     format!("{colour} dash{dashes} key")

@@ -9,7 +9,7 @@
 //! shows what sealing costs; a larger one shows memory.
 
 use std::collections::VecDeque;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use sealift::crypto::baseline::Bare;
@@ -19,10 +19,10 @@ use sealift::crypto::{
 use sealift::io::baseline::Sample;
 
 /// An engine over the memory of this bench.
-pub(super) type AnyEngine = Box<dyn Engine<Vec<u8>, Vec<u8>>>;
+pub(super) type AnyEngine = Box<dyn Engine<Arc<[u8]>, Vec<u8>>>;
 
 /// The memory of a job between two rounds.
-type Slot = (Payload<Vec<u8>, Vec<u8>>, Units);
+type Slot = (Payload<Arc<[u8]>, Vec<u8>>, Units);
 
 /// As much as a TLS 1.3 record authenticates beside its text: its header.
 const ASSOCIATED: [u8; 5] = [23, 3, 3, 0x41, 0];
@@ -51,11 +51,12 @@ impl Shape {
     }
 
     /// At least `least` slots.
-    fn slots<T>(&self, least: usize, slot: impl Fn(Vec<u8>, Vec<u8>) -> T) -> VecDeque<T> {
+    fn slots<T>(&self, least: usize, slot: impl Fn(Arc<[u8]>, Vec<u8>) -> T) -> VecDeque<T> {
         let count = (self.ring_bytes / (self.payload_bytes * self.batch)).max(least);
         let memory = |each: usize, byte| vec![byte; each * self.batch];
         let sealed_bytes = self.payload_bytes + TAG_BYTES;
-        (0..count).map(|_| slot(memory(self.payload_bytes, 7), memory(sealed_bytes, 0))).collect()
+        let slot = |_| slot(memory(self.payload_bytes, 7).into(), memory(sealed_bytes, 0));
+        (0..count).map(slot).collect()
     }
 
     fn sample(&self, messages: u64, elapsed: Duration) -> Sample {
@@ -73,7 +74,7 @@ pub(super) fn bare(shape: Shape, call: Call, duration: Duration) -> Result<Sampl
     let bare = Bare::new(shape.suite, &shape.secret()).map_err(|error| error.to_string())?;
     let mut slots = shape.slots(1, |source, destination| (source, destination));
     let mut number = 0;
-    let mut seal_one = |slots: &mut VecDeque<(Vec<u8>, Vec<u8>)>| {
+    let mut seal_one = |slots: &mut VecDeque<(Arc<[u8]>, Vec<u8>)>| {
         let Some((source, mut destination)) = slots.pop_front() else {
             return Err("the ring is empty".to_owned());
         };
@@ -151,8 +152,8 @@ struct Lane {
     /// Jobs that the engine may hold.
     depth: usize,
     slots: VecDeque<Slot>,
-    jobs: VecDeque<Job<Vec<u8>, Vec<u8>>>,
-    done: VecDeque<Done<Vec<u8>, Vec<u8>>>,
+    jobs: VecDeque<Job<Arc<[u8]>, Vec<u8>>>,
+    done: VecDeque<Done<Arc<[u8]>, Vec<u8>>>,
 }
 
 impl Lane {
@@ -214,7 +215,7 @@ impl Lane {
         Ok(messages)
     }
 
-    fn job(&mut self, (payload, mut units): Slot) -> Result<Job<Vec<u8>, Vec<u8>>, String> {
+    fn job(&mut self, (payload, mut units): Slot) -> Result<Job<Arc<[u8]>, Vec<u8>>, String> {
         let Shape { payload_bytes, batch, .. } = self.shape;
         units.clear();
         for at in 0..batch {

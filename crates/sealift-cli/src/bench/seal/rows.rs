@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use sealift::crypto::baseline::Bare;
-use sealift::crypto::{Inline, IpsecMb, Suite, Workers};
+use sealift::crypto::{Inline, IpsecMb, Router, Suite, Workers};
 use serde::{Deserialize, Serialize};
 
 use super::ring::{self, AnyEngine, Call, Shape};
@@ -35,7 +35,7 @@ enum Worker {
 }
 
 /// Name, what it does, and who does it.
-const WORKERS: [(&str, &str, Worker); 5] = [
+const WORKERS: [(&str, &str, Worker); 6] = [
     ("raw", "the bare library call, out of place", Worker::Bare(Bare::seal)),
     ("memcpy", "memcpy, then the bare library call in place", Worker::Bare(Bare::copy_and_seal)),
     ("inline", "the Inline engine: aws-lc, AES-CCM by the ccm crate", Worker::Engine(inline)),
@@ -45,6 +45,7 @@ const WORKERS: [(&str, &str, Worker); 5] = [
         "the Workers engine: one thread of its own, and the caller's",
         Worker::Crew(workers),
     ),
+    ("router", "the Router over Workers: each job where it is sooner", Worker::Crew(router)),
 ];
 
 fn inline() -> Result<AnyEngine, String> {
@@ -58,6 +59,12 @@ fn ipsec_mb() -> Result<AnyEngine, String> {
 fn workers() -> Result<AnyEngine, String> {
     let workers = Workers::builder().threads(1).build();
     workers.map(|engine| Box::new(engine) as AnyEngine).map_err(|why| why.to_string())
+}
+
+fn router() -> Result<AnyEngine, String> {
+    let workers = Workers::builder().threads(1).build().map_err(|why| why.to_string())?;
+    let router = Router::builder().build(workers);
+    router.map(|engine| Box::new(engine) as AnyEngine).map_err(|why| why.to_string())
 }
 
 /// All rows of the suites at the payloads, neighbours where they are compared.
