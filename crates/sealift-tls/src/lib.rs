@@ -32,6 +32,8 @@
 #![forbid(unsafe_code)]
 
 mod alert;
+#[cfg(feature = "tokio")]
+mod async_stream;
 mod builder;
 mod epoch;
 mod error;
@@ -49,6 +51,8 @@ mod split;
 mod stats;
 mod stream;
 
+#[cfg(feature = "tokio")]
+pub use async_stream::AsyncTlsStream;
 pub use builder::TlsStreamBuilder;
 pub use error::{Error, Result, Violation};
 pub use split::{Closed, TlsReader, TlsWriter};

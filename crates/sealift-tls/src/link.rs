@@ -149,6 +149,19 @@ impl Link {
         }
     }
 
+    /// Tells the peer's kernel that no more comes, behind close_notify.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn end_stream(&self) -> Result<()> {
+        match shutdown(&self.socket, Shutdown::Write) {
+            // The peer has gone already, which it may, behind its own end.
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            Err(errno) => {
+                let errno = errno.into();
+                Err(Error::Io(sealift_io::Error::System { call: "shutdown", errno }))
+            }
+        }
+    }
+
     pub(crate) fn publish(&self, counts: &inflow::Counts) {
         let opened = &self.opened;
         // Relaxed: they are figures, and nothing is concluded from them.

@@ -44,6 +44,8 @@ pub(crate) struct Counts {
 pub(crate) struct Outflow {
     /// `None` once closed.
     sender: Option<Sender>,
+    /// close_notify was sent: nothing may follow it.
+    is_ended: bool,
     pool: Pool,
     sealing: Sealing,
     /// Messages of data that may be under way.
@@ -60,6 +62,7 @@ impl Outflow {
         Self {
             last_stats: sender.stats(),
             sender: Some(sender),
+            is_ended: false,
             pool,
             sealing,
             places: messages - KEPT_PLACES,
@@ -76,6 +79,9 @@ impl Outflow {
         deadline: Instant,
     ) -> Result<usize> {
         link.check()?;
+        if self.is_ended {
+            return Err(Error::Closed);
+        }
         self.sender()?.hand_over(deadline)?;
         let mut pieces = Pieces::new(slices);
         let all = pieces.left_bytes();
@@ -145,6 +151,9 @@ impl Outflow {
         if !self.sealing.layout().is_tls13() {
             return Err(Error::Caller { what: "only TLS 1.3 has key updates" });
         }
+        if self.is_ended {
+            return Err(Error::Closed);
+        }
         let next = link.secrets().next_sealing()?;
         self.send_control(ContentType::Handshake, &key_update(request))?;
         self.sealing.rotate(next);
@@ -169,6 +178,9 @@ impl Outflow {
             return Ok(());
         }
         self.drain();
+        if self.is_ended {
+            link.take_want(Wants::ANSWER | Wants::REFUSAL);
+        }
         if self.has_kept_place() && link.take_want(Wants::ANSWER) {
             self.update_key(link, false)?;
         }
@@ -275,12 +287,21 @@ impl Outflow {
         sender.and_then(|sender| sender.unacknowledged_bytes().ok()).unwrap_or(0)
     }
 
+    /// Sends close_notify, behind which nothing is sealed.
+    pub(crate) fn notify_end(&mut self, link: &Link) -> Result<()> {
+        link.check()?;
+        self.tend(link)?;
+        if self.is_ended {
+            return Err(Error::Closed);
+        }
+        self.send_alert(AlertDescription::CloseNotify)?;
+        self.is_ended = true;
+        Ok(())
+    }
+
     /// Sends close_notify and closes the sender.
     pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<sealift_io::Closed> {
-        let notified = match link.check().and_then(|()| self.tend(link)) {
-            Ok(()) => self.send_alert(AlertDescription::CloseNotify),
-            Err(error) => Err(error),
-        };
+        let notified = self.notify_end(link);
         let Some(sender) = self.sender.take() else {
             return Err(notified.err().unwrap_or(Error::Closed));
         };
@@ -294,7 +315,8 @@ impl Outflow {
         self.sender.as_ref().map_or_else(|| self.last_stats.clone(), Sender::stats)
     }
 
-    fn sender(&mut self) -> Result<&mut Sender> {
+    /// The sender, unless it is closed.
+    pub(crate) fn sender(&mut self) -> Result<&mut Sender> {
         self.sender.as_mut().ok_or(Error::Closed)
     }
 }

@@ -131,6 +131,12 @@ impl TlsStream {
         self.writer.stats()
     }
 
+    /// What the halves share.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn link(&self) -> &crate::link::Link {
+        self.writer.link()
+    }
+
     fn negotiated(&self) -> &Negotiated {
         &self.writer.link().negotiated
     }

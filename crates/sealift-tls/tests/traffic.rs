@@ -1,5 +1,4 @@
-//! Bytes in both directions at once, cut at random, out of shared and small pools, on every
-//! backend.
+//! Bytes in both directions at once, in any parts, out of any pool, on every backend.
 
 mod support;
 

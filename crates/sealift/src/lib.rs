@@ -17,7 +17,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `tokio` | `io::AsyncSender`: completions as futures |
+//! | `tokio` | `io::AsyncSender`: completions as futures; with `tls`, `tls::AsyncTlsStream` |
 //! | `sandbox` | `io::sandbox`: private network namespaces and devices that do not copy |
 //! | `baseline` | `io::baseline`: the bare loops that the library is measured against |
 //! | `tls` | the module of that name |

@@ -39,6 +39,8 @@ mod simulation;
 mod slots;
 mod stats;
 mod uring_port;
+#[cfg(feature = "tokio")]
+mod watch;
 
 #[cfg(feature = "tokio")]
 pub use awaited::AsyncSender;
@@ -50,6 +52,8 @@ pub use policy::Policy;
 pub use quarantine::{LINGER as QUARANTINE_LINGER, QuarantineStats, quarantine};
 pub use sender::{Closed, Sender, SenderBuilder};
 pub use stats::Stats;
+#[cfg(feature = "tokio")]
+pub use watch::Watch;
 
 /// What the fuzz targets drive.
 #[cfg(fuzzing)]

@@ -1,0 +1,95 @@
+//! When to look at a sender again, for tasks that drive one by themselves.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::error::{Errno, Error, Result};
+use crate::sys::readiness::watch;
+
+use super::sender::Sender;
+
+/// How long a sender that has nothing under way is left alone: what its caller waits for comes from
+/// elsewhere, as from others who share a pool.
+const NAP: Duration = Duration::from_millis(5);
+
+/// Wakes a task when calls of a [`Sender`] that could not go on may be able to, and when its socket
+/// has something to read.
+///
+/// Where [`AsyncSender`](super::AsyncSender) is a sender with futures, this stands beside one, for
+/// those who implement `poll_write` and the like: call with a deadline that has passed, and if that
+/// is what it fails with, poll for news and call again.
+#[derive(Debug)]
+pub struct Watch {
+    readiness: AsyncFd<OwnedFd>,
+    socket: AsyncFd<OwnedFd>,
+    nap: Pin<Box<Sleep>>,
+    is_napping: bool,
+}
+
+impl Watch {
+    /// Registers the sender with the runtime of the calling task.
+    ///
+    /// # Errors
+    /// [`Error::System`] if a descriptor cannot be duplicated or registered.
+    pub fn new(sender: &Sender) -> Result<Self> {
+        let descriptor = sender.readiness().try_clone_to_owned().map_err(system("dup"))?;
+        let readiness = watch(descriptor).map_err(system("epoll_ctl"))?;
+        let socket = sender.as_fd().try_clone_to_owned().map_err(system("dup"))?;
+        let socket = watch(socket).map_err(system("epoll_ctl"))?;
+        Ok(Self { readiness, socket, nap: Box::pin(sleep(NAP)), is_napping: false })
+    }
+
+    /// Ready when the sender may have news since the last time; it may have none after all.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the runtime has gone.
+    pub fn poll_news(&mut self, sender: &Sender, context: &mut Context<'_>) -> Poll<Result<()>> {
+        // A socket's errors wake those who wait to write.
+        let ready = match sender.interest() {
+            Interest::READABLE => self.readiness.poll_read_ready(context),
+            _ => self.readiness.poll_write_ready(context),
+        };
+        if let Poll::Ready(ready) = ready {
+            // Cleared before the caller looks, so that no later edge is lost.
+            let cleared = ready.map(|mut guard| guard.clear_ready());
+            return Poll::Ready(cleared.map_err(system("epoll_wait")));
+        }
+        if sender.poll_news(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let idle = (sender.in_flight() == 0).then_some(NAP);
+        if let Some(pause) = sender.retry_in().or(idle) {
+            if !self.is_napping {
+                self.nap.as_mut().reset(Instant::now() + pause);
+                self.is_napping = true;
+            }
+            if self.nap.as_mut().poll(context).is_ready() {
+                self.is_napping = false;
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the socket may have something to read since the last time.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the runtime has gone.
+    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        self.socket
+            .poll_read_ready(context)
+            .map(|ready| ready.map(|mut guard| guard.clear_ready()).map_err(system("epoll_wait")))
+    }
+}
+
+fn system(call: &'static str) -> impl Fn(io::Error) -> Error {
+    move |error| Error::System { call, errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)) }
+}

@@ -1,0 +1,211 @@
+//! `AsyncTlsStream`: the same stream under tokio's traits.
+//!
+//! ```text
+//!  poll_read  ──► TlsReader, its deadline past ──► would wait: the socket wakes the task
+//!  poll_write ──► TlsWriter, its deadline past ──► would wait: Watch wakes the task
+//! ```
+//! A reader that waits looks after what is sealed and did not all leave, too: answers to key
+//! updates, and what was written and not flushed.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use sealift_io::Watch;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::spawn_blocking;
+
+use crate::builder::TlsStreamBuilder;
+use crate::error::{Error, Result};
+use crate::link::Wants;
+use crate::stream::TlsStream;
+
+/// A [`TlsStream`] on a tokio runtime.
+#[derive(Debug)]
+pub struct AsyncTlsStream {
+    stream: TlsStream,
+    watch: Watch,
+    ending: Ending,
+}
+
+/// How far `poll_shutdown` has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Open,
+    Notified,
+    Ended,
+}
+
+impl AsyncTlsStream {
+    /// Registers a stream with the runtime of the calling task. Its deadlines have no meaning any
+    /// more: put futures under a timeout.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the socket cannot be registered; [`Error::Closed`] if the stream was
+    /// closed.
+    pub fn new(mut stream: TlsStream) -> Result<Self> {
+        let past = Some(Instant::now());
+        stream.set_read_deadline(past);
+        stream.set_write_deadline(past);
+        let link = stream.link();
+        let watch = link.with_outflow(|outflow| Ok::<_, Error>(Watch::new(outflow.sender()?)?))?;
+        Ok(Self { stream, watch, ending: Ending::Open })
+    }
+
+    /// As [`TlsStreamBuilder::connect`]. The handshake runs on a thread for blocking work, so that
+    /// its signatures hold up no other task.
+    ///
+    /// # Errors
+    /// As [`TlsStreamBuilder::connect`].
+    pub async fn connect(
+        builder: TlsStreamBuilder,
+        socket: impl Into<OwnedFd>,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        deadline: Instant,
+    ) -> Result<Self> {
+        let socket = socket.into();
+        Self::made(move || builder.connect(socket, config, name, deadline)).await
+    }
+
+    /// As [`TlsStreamBuilder::accept`], on a thread for blocking work.
+    ///
+    /// # Errors
+    /// As [`TlsStreamBuilder::accept`].
+    pub async fn accept(
+        builder: TlsStreamBuilder,
+        socket: impl Into<OwnedFd>,
+        config: Arc<ServerConfig>,
+        deadline: Instant,
+    ) -> Result<Self> {
+        let socket = socket.into();
+        Self::made(move || builder.accept(socket, config, deadline)).await
+    }
+
+    async fn made(make: impl FnOnce() -> Result<TlsStream> + Send + 'static) -> Result<Self> {
+        let ended = Error::Caller { what: "the runtime ended during the handshake" };
+        Self::new(spawn_blocking(make).await.map_err(|_| ended)??)
+    }
+
+    /// The stream itself: what was negotiated, and the figures.
+    pub fn stream(&self) -> &TlsStream {
+        &self.stream
+    }
+
+    /// Updates the key to seal with, and asks the peer to update its own.
+    ///
+    /// # Errors
+    /// As [`TlsStream::request_key_update`].
+    pub async fn request_key_update(&mut self) -> Result<()> {
+        poll_fn(|context| {
+            loop {
+                match self.stream.request_key_update() {
+                    Err(Error::Deadline) => ready!(self.poll_news(context))?,
+                    outcome => return Poll::Ready(outcome),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ready when a write that could not go on may be able to.
+    fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let (link, watch) = (self.stream.link(), &mut self.watch);
+        link.with_outflow(|outflow| match outflow.sender() {
+            Ok(sender) => watch.poll_news(sender, context).map_err(Error::from),
+            Err(error) => Poll::Ready(Err(error)),
+        })
+    }
+
+    /// Waits until the kernel has everything that is sealed.
+    fn poll_handed_over(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        loop {
+            let link = self.stream.link();
+            match link.with_outflow(|outflow| outflow.hand_over(link, Instant::now())) {
+                Err(Error::Deadline) => ready!(self.poll_news(context))?,
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+}
+
+impl AsyncRead for AsyncTlsStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match this.stream.halves().0.receive(into.initialize_unfilled()) {
+                Err(Error::Deadline) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+                Ok(count) => {
+                    into.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            // A failure of the writing side is told to those who write.
+            if this.stream.link().wants(Wants::ANY) && this.poll_news(context).is_ready() {
+                this.stream.link().tend();
+                continue;
+            }
+            ready!(this.watch.poll_readable(context)).map_err(Error::from)?;
+        }
+    }
+}
+
+impl AsyncWrite for AsyncTlsStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.stream.halves().1.send(slices) {
+                Err(Error::Deadline) => ready!(self.poll_news(context))?,
+                outcome => return Poll::Ready(Ok(outcome?)),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.ending {
+            Ending::Ended => Poll::Ready(Ok(())),
+            _ => Poll::Ready(Ok(ready!(self.poll_handed_over(context))?)),
+        }
+    }
+
+    /// Sends close_notify, and ends the stream once the kernel has it. Reading goes on.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ending == Ending::Open {
+            let link = self.stream.link();
+            link.with_outflow(|outflow| outflow.notify_end(link))?;
+            self.ending = Ending::Notified;
+        }
+        if self.ending == Ending::Notified {
+            ready!(self.poll_handed_over(context))?;
+            self.stream.link().end_stream()?;
+            self.ending = Ending::Ended;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,132 @@
+//! The stream under tokio's traits, on every backend.
+
+mod support;
+
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use sealift_io::{Backend, Policy};
+use sealift_tls::{AsyncTlsStream, TlsStream};
+use support::{Authority, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(20);
+const BACKENDS: [Backend; 3] = [Backend::Uring, Backend::MsgZerocopy, Backend::Copy];
+
+/// Both ends on the runtime, both directions at once; the ends are far apart in speed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_directions_carry_megabytes_at_once() {
+    let authority = Authority::new();
+    for case in [case_tls13(), case_tls12()] {
+        for backend in BACKENDS {
+            for policy in [Policy::AlwaysZeroCopy, Policy::Adaptive(None)] {
+                let builder = TlsStream::builder().backend(backend).policy(policy);
+                let (near, far) = tcp_pair();
+                let (there, server) = (builder.clone(), authority.server(&case));
+                let accepted =
+                    tokio::spawn(AsyncTlsStream::accept(there, far, server, deadline(20)));
+                let client = authority.client(&case);
+                let near = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+                let (near, far) = (near.await.unwrap(), accepted.await.unwrap().unwrap());
+                let one = tokio::spawn(exchange(near, 1, 2, 5));
+                let other = tokio::spawn(exchange(far, 2, 1, 70_000));
+                for end in [one, other] {
+                    let ended = timeout(SOON, end).await;
+                    ended.unwrap_or_else(|_| panic!("{case:?} {backend} {policy:?}")).unwrap();
+                }
+            }
+        }
+    }
+}
+
+async fn exchange(stream: AsyncTlsStream, seed: u8, expected: u8, at_once: usize) {
+    let size = 1_500_000;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let writing = tokio::spawn(async move {
+        writer.write_all(&pattern(size, seed)).await.unwrap();
+        writer.shutdown().await.unwrap();
+        let more = writer.write(b"more").await.unwrap_err();
+        assert_eq!(more.kind(), ErrorKind::BrokenPipe);
+    });
+    let mut read = Vec::new();
+    let mut into = vec![0; at_once.max(20_000)];
+    loop {
+        match reader.read(&mut into[..at_once.max(1000)]).await.unwrap() {
+            0 => break,
+            count => read.extend_from_slice(&into[..count]),
+        }
+    }
+    assert!(read == pattern(size, expected));
+    writing.await.unwrap();
+}
+
+/// The other end is rustls's own, on a thread, which updates its keys and wants ours updated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_alone_answers_key_updates() {
+    let authority = Authority::new();
+    let case = case_tls13();
+    for backend in BACKENDS {
+        let (near, far) = tcp_pair();
+        let server = authority.server(&case);
+        let theirs = thread::spawn(move || {
+            let mut theirs = Theirs::server(far, server);
+            for round in 0..20 {
+                theirs.refresh();
+                theirs.write_all(&[round]).unwrap();
+            }
+            theirs.close();
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        let builder = TlsStream::builder().backend(backend);
+        let client = authority.client(&case);
+        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+        let mut ours = ours.await.unwrap();
+        let mut read = Vec::new();
+        timeout(SOON, ours.read_to_end(&mut read)).await.unwrap().unwrap();
+        assert_eq!(read, (0..20).collect::<Vec<u8>>());
+        assert!(ours.is_write_vectored());
+        let slices = [IoSlice::new(b"answer"), IoSlice::new(b" in two")];
+        assert_eq!(ours.write_vectored(&slices).await.unwrap(), 13);
+        timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
+        assert_eq!(theirs.join().unwrap(), b"answer in two");
+        let stats = ours.stream().stats();
+        assert_eq!(stats.key_updates_received, 20);
+        assert!((1..=20).contains(&stats.key_updates_sent), "{stats}");
+    }
+}
+
+/// Nobody reads: the future waits, and may be dropped; what was taken arrives once and in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_waits_for_a_peer_that_does_not_read_and_may_be_dropped() {
+    let authority = Authority::new();
+    let case = case_tls13();
+    for backend in BACKENDS {
+        let (near, far) = tcp_pair();
+        let server = authority.server(&case);
+        let theirs = thread::spawn(move || Theirs::server(far, server));
+        let builder = TlsStream::builder().backend(backend);
+        let client = authority.client(&case);
+        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+        let mut ours = ours.await.unwrap();
+        let mut theirs = theirs.join().unwrap();
+        let sent = pattern(16 << 20, 4);
+        let mut taken = 0;
+        while let Ok(count) = timeout(Duration::from_millis(200), ours.write(&sent[taken..])).await
+        {
+            taken += count.unwrap();
+        }
+        assert!(taken < sent.len());
+        let reading = thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        timeout(SOON, ours.write_all(&sent[taken..])).await.unwrap().unwrap();
+        timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
+        assert!(reading.join().unwrap() == sent, "{backend}");
+    }
+}
