@@ -88,7 +88,8 @@ impl Outflow {
         while pieces.left_bytes() > 0 {
             match self.write_lease(link, &mut pieces, deadline) {
                 Ok(()) => {}
-                Err(Error::Deadline) if pieces.left_bytes() < all => break,
+                // What was sealed is written; the next call tells.
+                Err(Error::Deadline | Error::KeyExhausted) if pieces.left_bytes() < all => break,
                 Err(error) => return Err(error),
             }
         }

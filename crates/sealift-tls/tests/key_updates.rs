@@ -192,6 +192,19 @@ fn tls_1_2_ends_with_a_clear_error_at_the_limit_and_close_notify_still_fits() {
     let mut read = Vec::new();
     theirs.read_to_end(&mut read).unwrap();
     assert_eq!(read.len(), writes);
+    // A write that is cut by the limit says how far it came.
+    let builder = TlsStream::builder().limits(Limits { seals: 12, failures: 1 });
+    let (mut cut, mut theirs) = ours_and_theirs(builder, &case_tls12());
+    let reading = thread::spawn(move || {
+        let mut read = Vec::new();
+        theirs.read_to_end(&mut read).unwrap();
+        read.len()
+    });
+    let written = cut.write(&vec![1; 1 << 20]).unwrap();
+    assert!((16_384..1 << 20).contains(&written), "{written}");
+    assert!(cut.write(b"more").unwrap_err().to_string().contains("TLS 1.2"));
+    assert!(!cut.close(deadline(10)).unwrap().aborted);
+    assert_eq!(reading.join().unwrap(), written);
     let refusal = ours.request_key_update().unwrap_err();
     assert!(matches!(refusal, Error::Closed | Error::Caller { .. }), "{refusal}");
 }
