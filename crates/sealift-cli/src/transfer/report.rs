@@ -73,6 +73,22 @@ impl Tls {
             stats,
         }
     }
+
+    /// What this end did with the records, and its name.
+    fn work(&self, sends: bool) -> (&'static str, String) {
+        let stats = &self.stats;
+        if sends {
+            let copies = self.copies_per_byte_sealed;
+            let done = format!("{} records, {copies:.3} copies per byte", stats.records_sealed);
+            return ("sealed", done);
+        }
+        let (records, direct) = (stats.records_opened, stats.records_opened_direct);
+        let copies = self.copies_per_byte_opened;
+        (
+            "opened",
+            format!("{records} records, {direct} of them direct, {copies:.3} copies per byte"),
+        )
+    }
 }
 
 impl Report {
@@ -132,8 +148,12 @@ impl Report {
         line("bytes", self.bytes.to_string());
         line("seconds", format!("{:.3}", self.seconds));
         line("rate", format!("{}/s", quantity::bytes(self.bytes_per_second)));
-        if let Some(Tls { agreed, .. }) = &self.tls {
-            line("protocol", format!("{}, {}", agreed.version, agreed.suite));
+        if let Some(tls) = &self.tls {
+            line("protocol", format!("{}, {}", tls.agreed.version, tls.agreed.suite));
+            let (name, done) = tls.work(self.sending.is_some());
+            line(name, done);
+            let (sent, received) = (tls.stats.key_updates_sent, tls.stats.key_updates_received);
+            line("key updates", format!("{sent} sent, {received} received"));
         }
         if let Some(figures) = &self.receiving {
             let why = figures.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
@@ -145,9 +165,7 @@ impl Report {
         if self.discarded_bytes > 0 {
             line("bytes discarded", self.discarded_bytes.to_string());
         }
-        if let Some(Tls { stats, .. }) = &self.tls {
-            text += &format!("{stats}\n");
-        } else if let Some(stats) = &self.sending {
+        if let Some(stats) = &self.sending {
             text += &format!("{stats}\n");
         }
         text
