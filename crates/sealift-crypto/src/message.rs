@@ -77,6 +77,7 @@ impl<'job, S: Source> Messages<'job, S> {
     }
 
     /// The next part of the destination.
+    #[inline]
     fn take(&mut self, range: Range<usize>) -> &'job mut [u8] {
         let rest = std::mem::take(&mut self.rest);
         let (own, rest) = rest[range.start - self.at..].split_at_mut(range.len());
@@ -88,6 +89,7 @@ impl<'job, S: Source> Messages<'job, S> {
 impl<'job, S: Source> Iterator for Messages<'job, S> {
     type Item = Message<'job>;
 
+    #[inline]
     fn next(&mut self) -> Option<Message<'job>> {
         let unit = self.units.next()?;
         let (from, to) = (unit.from(), unit.to(self.direction));
@@ -130,6 +132,7 @@ impl<'job, S: Source> Iterator for Messages<'job, S> {
 }
 
 /// A range of the source, as the pieces that hold it. Of an empty range, one empty piece.
+#[inline]
 fn pieces<S: Source>(source: &S, range: Range<usize>) -> Pieces<'_> {
     let (mut found, mut start) = (Pieces::new(), 0);
     if range.is_empty() {
