@@ -12,6 +12,8 @@
 //!    peer that does not read.
 
 use std::io::IoSlice;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustls::AlertDescription;
@@ -78,11 +80,7 @@ impl Outflow {
         slices: &[IoSlice<'_>],
         deadline: Instant,
     ) -> Result<usize> {
-        link.check()?;
-        if self.is_ended {
-            return Err(Error::Closed);
-        }
-        self.sender()?.hand_over(deadline)?;
+        self.begin(link, deadline)?;
         let mut pieces = Pieces::new(slices);
         let all = pieces.left_bytes();
         while pieces.left_bytes() > 0 {
@@ -93,21 +91,109 @@ impl Outflow {
                 Err(error) => return Err(error),
             }
         }
-        match self.sender()?.hand_over(deadline) {
-            Ok(()) => {}
-            // It is sealed, so it is written: the next call sees to its leaving.
-            Err(sealift_io::Error::Deadline { .. }) => link.want(Wants::PUMP),
-            Err(error) => return Err(error.into()),
-        }
+        self.finish(link, deadline)?;
         Ok(all - pieces.left_bytes())
     }
 
-    /// Fills one lease with records, and sends it.
+    /// Seals the next records of `pieces` into one lease, and sends it.
     fn write_lease(
         &mut self,
         link: &Link,
         pieces: &mut Pieces<'_, '_>,
         deadline: Instant,
+    ) -> Result<()> {
+        self.send_lease(link, deadline, |outflow, into| {
+            let len = pieces.left_bytes().min(outflow.most_plaintext_bytes);
+            if len == 0 || into.len() < outflow.sealing.record_bytes(len) {
+                return Ok(0);
+            }
+            let filled = match pieces.in_one(len) {
+                Some(piece) => outflow.sealing.seal(ContentType::ApplicationData, piece, into)?,
+                None => {
+                    outflow.counts.gathered_bytes += len as u64;
+                    outflow.sealing.seal_gathered(pieces.each(len), len, into)?
+                }
+            };
+            pieces.advance(len);
+            outflow.count(len);
+            Ok(filled)
+        })
+    }
+
+    /// Seals `range` of `file`, or as much of it as the file has; says how much that was. Only what
+    /// was read is sealed, so a file that is cut meanwhile is sent as far as it went.
+    pub(crate) fn write_file(
+        &mut self,
+        link: &Link,
+        file: BorrowedFd<'_>,
+        range: Range<u64>,
+        deadline: Instant,
+    ) -> Result<u64> {
+        self.begin(link, deadline)?;
+        let mut at = range.start;
+        let mut is_cut = false;
+        while at < range.end && !is_cut {
+            let sent = self.send_lease(link, deadline, |outflow, into| {
+                let most = outflow.most_plaintext_bytes as u64;
+                let len = range.end.saturating_sub(at).min(most) as usize;
+                if len == 0 || is_cut || into.len() < outflow.sealing.record_bytes(len) {
+                    return Ok(0);
+                }
+                let text = outflow.sealing.text_range(len);
+                let count = read_whole(file, at, &mut into[text])?;
+                is_cut = count < len;
+                if count == 0 {
+                    return Ok(0);
+                }
+                at += count as u64;
+                outflow.count(count);
+                outflow.sealing.seal_placed(count, into)
+            });
+            match sent {
+                Ok(()) => {}
+                // What was sealed is written; the next call tells.
+                Err(_) if at > range.start => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.finish(link, deadline)?;
+        Ok(at - range.start)
+    }
+
+    /// Checks that something can be written, and waits until what was written before has left.
+    fn begin(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        link.check()?;
+        if self.is_ended {
+            return Err(Error::Closed);
+        }
+        Ok(self.sender()?.hand_over(deadline)?)
+    }
+
+    /// Waits until the kernel has what was written.
+    fn finish(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        match self.sender()?.hand_over(deadline) {
+            Ok(()) => Ok(()),
+            // It is sealed, so it is written: the next call sees to its leaving.
+            Err(sealift_io::Error::Deadline { .. }) => {
+                link.want(Wants::PUMP);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn count(&mut self, plaintext_bytes: usize) {
+        self.counts.records += 1;
+        self.counts.bytes += plaintext_bytes as u64;
+    }
+
+    /// Fills one lease with records, and sends it. `next` seals one record into the room that is
+    /// left, and says how long it is; 0 if there is none, or it does not fit.
+    fn send_lease(
+        &mut self,
+        link: &Link,
+        deadline: Instant,
+        mut next: impl FnMut(&mut Self, &mut [u8]) -> Result<usize>,
     ) -> Result<()> {
         let mut lease = self.lease(link, deadline)?;
         self.tend(link)?;
@@ -115,28 +201,21 @@ impl Outflow {
             self.renew_key(link)?;
         }
         let mut filled = 0;
-        while pieces.left_bytes() > 0 && !self.sealing.is_spent() {
-            let len = pieces.left_bytes().min(self.most_plaintext_bytes);
-            let into = &mut lease.frame_mut()[filled..];
-            if into.len() < self.sealing.record_bytes(len) {
-                break;
+        let ended = loop {
+            if self.sealing.is_spent() {
+                break Ok(());
             }
-            filled += match pieces.in_one(len) {
-                Some(piece) => self.sealing.seal(ContentType::ApplicationData, piece, into)?,
-                None => {
-                    self.counts.gathered_bytes += len as u64;
-                    self.sealing.seal_gathered(pieces.each(len), len, into)?
-                }
-            };
-            pieces.advance(len);
-            self.counts.records += 1;
-            self.counts.bytes += len as u64;
+            match next(self, &mut lease.frame_mut()[filled..]) {
+                Ok(0) => break Ok(()),
+                Ok(len) => filled += len,
+                Err(error) => break Err(error),
+            }
+        };
+        if filled > 0 {
+            lease.set_len(filled);
+            self.send(lease.into())?;
         }
-        if filled == 0 {
-            return Err(Error::KeyExhausted);
-        }
-        lease.set_len(filled);
-        self.send(lease.into())
+        ended
     }
 
     /// Replaces a key that has sealed nearly all that it may.
@@ -328,4 +407,21 @@ fn wait(sender: &mut Sender, deadline: Instant) -> Result<()> {
         Ok(_) | Err(sealift_io::Error::Deadline { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Reads as much of `into` as the file has from `at` on.
+fn read_whole(file: BorrowedFd<'_>, at: u64, into: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match rustix::io::pread(file, &mut into[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => {
+                let errno = errno.into();
+                return Err(Error::Io(sealift_io::Error::System { call: "pread", errno }));
+            }
+        }
+    }
+    Ok(filled)
 }

@@ -7,6 +7,8 @@
 //!  into (a lease)          header │ explicit nonce │ ciphertext │ tag
 //! ```
 
+use std::ops::Range;
+
 use crate::epoch::{Epoch, Layout, associated_tls12};
 use crate::error::Result;
 use crate::record::{ContentType, HEADER_BYTES, Header};
@@ -66,14 +68,27 @@ impl Sealing {
         plaintext_bytes: usize,
         into: &mut [u8],
     ) -> Result<usize> {
-        let record = self.begin(ContentType::ApplicationData, plaintext_bytes, into)?;
-        let (associated, into) = record.parts(into);
-        let mut filled = 0;
+        let mut filled = self.text_range(0).start;
         for piece in pieces {
             into[filled..filled + piece.len()].copy_from_slice(piece);
             filled += piece.len();
         }
-        into[filled..filled + record.suffix().len()].copy_from_slice(record.suffix());
+        self.seal_placed(plaintext_bytes, into)
+    }
+
+    /// Where in a record its plaintext lies.
+    pub(crate) fn text_range(&self, plaintext_bytes: usize) -> Range<usize> {
+        let start = HEADER_BYTES + self.epoch.layout.explicit_bytes();
+        start..start + plaintext_bytes
+    }
+
+    /// Seals application data that lies at its [`text_range`](Sealing::text_range) of `into`
+    /// already.
+    pub(crate) fn seal_placed(&mut self, plaintext_bytes: usize, into: &mut [u8]) -> Result<usize> {
+        let record = self.begin(ContentType::ApplicationData, plaintext_bytes, into)?;
+        let (associated, into) = record.parts(into);
+        let suffix = record.suffix();
+        into[plaintext_bytes..plaintext_bytes + suffix.len()].copy_from_slice(suffix);
         self.epoch.key.seal_in_place(record.nonce, associated, into)?;
         Ok(record.len_bytes)
     }

@@ -1,6 +1,8 @@
 //! The two halves of a stream, each usable on a thread of its own.
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -193,6 +195,20 @@ impl TlsWriter {
             let written = outflow.write(&self.link, slices, deadline);
             // The reading half may have found the reason meanwhile.
             written.map_err(|error| self.link.check().err().unwrap_or(error))
+        })
+    }
+
+    /// Sends `range` of a file, or as much of it as the file has, and says how much that was. It is
+    /// read straight to where it is sealed and sent from. A file that is cut or written meanwhile
+    /// does no harm: what was read is sent, and nothing else. The file's own position stays.
+    ///
+    /// # Errors
+    /// As [`send`](TlsWriter::send); [`Error::Io`] if nothing of the file can be read.
+    pub fn send_file(&mut self, file: impl AsFd, range: Range<u64>) -> Result<u64> {
+        let deadline = or_never(self.deadline);
+        self.link.with_outflow(|outflow| {
+            let sent = outflow.write_file(&self.link, file.as_fd(), range, deadline);
+            sent.map_err(|error| self.link.check().err().unwrap_or(error))
         })
     }
 

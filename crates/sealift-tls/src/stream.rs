@@ -1,7 +1,8 @@
 //! `TlsStream`: a TLS connection that reads and writes like any other stream.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::OwnedFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -86,6 +87,14 @@ impl TlsStream {
     /// As [`TlsWriter::close`].
     pub fn close(&mut self, deadline: Instant) -> Result<Closed> {
         self.writer.close(deadline)
+    }
+
+    /// See [`TlsWriter::send_file`].
+    ///
+    /// # Errors
+    /// As [`TlsWriter::send_file`].
+    pub fn send_file(&mut self, file: impl AsFd, range: Range<u64>) -> Result<u64> {
+        self.writer.send_file(file, range)
     }
 
     /// See [`TlsWriter::request_key_update`].
