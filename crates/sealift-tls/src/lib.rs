@@ -37,6 +37,9 @@ mod async_stream;
 mod builder;
 mod epoch;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod inflow;
 mod link;
