@@ -19,7 +19,6 @@
 //! |---|---|
 //! | `tokio` | `io::AsyncSender`: completions as futures; with `tls`, `tls::AsyncTlsStream` |
 //! | `sandbox` | `io::sandbox`: private network namespaces and devices that do not copy |
-//! | `baseline` | `io::baseline`: the bare loops that the library is measured against |
 //! | `tls` | the module of that name |
 //! | `baseline` | `io::baseline` and `crypto::baseline`: what the library is measured against |
 #![forbid(unsafe_code)]
