@@ -30,8 +30,8 @@ use crate::transfer::outflow::how_it_left;
 use crate::transfer::patience::{NAP, Patience};
 use crate::transfer::source::{Filled, Readiness, Source};
 
-/// What is read at a time.
-const READ_BYTES: usize = 256 * 1024;
+/// What is read at a time: as much as fills a frame.
+const READ_BYTES: usize = 1 << 20;
 /// How long completions are waited for where the socket reported something.
 const GLANCE: Duration = Duration::from_millis(2);
 /// The pause between two looks at what is acknowledged, at first and at most.
