@@ -164,14 +164,17 @@ impl Library {
         Schedule { suite, memory }
     }
 
-    /// Seals or opens one message with AES-GCM, and says which tag it has.
+    /// Seals or opens one message with AES-GCM, and writes which tag it has over `tag`, which has
+    /// the length of one.
     #[inline]
     pub(crate) fn gcm(
         &mut self,
         schedule: &Schedule,
         direction: Direction,
         message: &mut Message<'_>,
-    ) -> [u8; TAG_BYTES] {
+        tag: &mut [u8],
+    ) {
+        assert_eq!(tag.len(), TAG_BYTES, "all of a tag is wanted");
         let functions = match schedule.suite {
             Suite::Aes128Gcm => &self.functions.gcm_128,
             _ => &self.functions.gcm_256,
@@ -184,7 +187,7 @@ impl Library {
         let context = self.context.0.as_mut_ptr().cast();
         let (nonce, associated) = (message.nonce.0.as_ptr(), message.associated);
         let (aad, aad_len) = (associated.as_ptr(), associated.len() as u64);
-        let mut tag = [0; TAG_BYTES];
+        let (tag, tag_len) = (tag.as_mut_ptr(), TAG_BYTES as u64);
         let whole = message.whole().map(<[u8]>::as_ptr);
         let (into, len) = (message.into.as_mut_ptr(), message.into.len() as u64);
         if whole.is_some() || message.from.is_empty() {
@@ -192,10 +195,9 @@ impl Library {
             // SAFETY: (2, 3, 5) a whole source is as long as the destination; without one the
             // source is the destination, which the library allows.
             unsafe {
-                let tag = (tag.as_mut_ptr(), TAG_BYTES as u64);
-                (way.whole)(key, context, into, from, len, nonce, aad, aad_len, tag.0, tag.1);
+                (way.whole)(key, context, into, from, len, nonce, aad, aad_len, tag, tag_len);
             }
-            return tag;
+            return;
         }
         // SAFETY: (2, 3, 5) the nonce has 12 bytes.
         unsafe { (functions.begin)(key, context, nonce, aad, aad_len) };
@@ -213,9 +215,8 @@ impl Library {
         // SAFETY: (2, 3, 5) suffix and padding, in place; then the tag, of 16 bytes.
         unsafe {
             (way.update)(key, context, rest, rest, len);
-            (way.finish)(key, context, tag.as_mut_ptr(), TAG_BYTES as u64);
+            (way.finish)(key, context, tag, tag_len);
         }
-        tag
     }
 
     /// Seals or opens messages with AES-CCM or ChaCha20-Poly1305, at most [`MOST_MESSAGES`], and

@@ -115,12 +115,12 @@ fn perform<S: Source, D: Destination>(
     if suite == Suite::Aes128Ccm && job.units().iter().any(|unit| unit.len_bytes() > most) {
         return job.perform(units_done);
     }
-    let (key, mut messages) = job.messages();
+    let (key, messages) = job.messages();
     let schedule = key.schedule(|secret| library.schedule(suite, secret));
     let mut work = Work { library, key, schedule, direction };
     match suite {
-        Suite::Aes128Ccm => work.side_by_side(&mut messages, units_done),
-        _ => work.one_by_one(&mut messages, units_done),
+        Suite::Aes128Ccm => work.side_by_side(messages, units_done),
+        _ => work.one_by_one(messages, units_done),
     }
 }
 
@@ -140,35 +140,47 @@ impl Work<'_> {
     ) -> Result<()> {
         for mut message in messages {
             self.key_permits()?;
-            let tag = self.alone(&mut message)?;
-            self.finish(message, &tag)?;
+            match self.direction {
+                Direction::Seal => {
+                    let tag_into = std::mem::take(&mut message.tag_into);
+                    self.alone(&mut message, tag_into)?;
+                }
+                Direction::Open => {
+                    let mut tag = [0; TAG_BYTES];
+                    self.alone(&mut message, &mut tag)?;
+                    self.judge(message, &tag)?;
+                }
+            }
             *units_done += 1;
         }
         Ok(())
     }
 
-    fn alone(&mut self, message: &mut Message<'_>) -> Result<[u8; TAG_BYTES]> {
+    /// Seals or opens one message, whose tag goes to `tag`.
+    fn alone(&mut self, message: &mut Message<'_>, tag: &mut [u8]) -> Result<()> {
         if self.key.suite() != Suite::ChaCha20Poly1305 {
-            return Ok(self.library.gcm(self.schedule, self.direction, message));
+            self.library.gcm(self.schedule, self.direction, message, tag);
+            return Ok(());
         }
-        let mut tag = [0; TAG_BYTES];
-        let (one, its) = (std::slice::from_mut(message), std::slice::from_mut(&mut tag));
-        let done = self.library.batch(self.schedule, self.direction, one, its);
+        let mut its = [[0; TAG_BYTES]];
+        let one = std::slice::from_mut(message);
+        let done = self.library.batch(self.schedule, self.direction, one, &mut its);
         if done.is_err() {
             message.into.fill(0);
         }
-        done.map(|()| tag)
+        tag.copy_from_slice(&its[0]);
+        done
     }
 
     fn side_by_side<'job>(
         &mut self,
-        messages: &mut impl Iterator<Item = Message<'job>>,
+        mut messages: impl Iterator<Item = Message<'job>>,
         units_done: &mut usize,
     ) -> Result<()> {
         let mut tags = [[0; TAG_BYTES]; MOST_MESSAGES];
         loop {
             let mut batch: SmallVec<[Message<'job>; MOST_MESSAGES]> =
-                messages.take(MOST_MESSAGES).collect();
+                messages.by_ref().take(MOST_MESSAGES).collect();
             if batch.is_empty() {
                 return Ok(());
             }
@@ -202,11 +214,13 @@ impl Work<'_> {
                 message.tag_into.copy_from_slice(tag);
                 Ok(())
             }
-            Direction::Open => {
-                let authentic = verify_slices_are_equal(tag, &message.tag).is_ok();
-                self.key.judge(authentic, message.into)
-            }
+            Direction::Open => self.judge(message, tag),
         }
+    }
+
+    fn judge(&self, message: Message<'_>, tag: &[u8; TAG_BYTES]) -> Result<()> {
+        let authentic = verify_slices_are_equal(tag, &message.tag).is_ok();
+        self.key.judge(authentic, message.into)
     }
 }
 

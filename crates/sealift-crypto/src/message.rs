@@ -89,7 +89,7 @@ impl<'job, S: Source> Messages<'job, S> {
 impl<'job, S: Source> Iterator for Messages<'job, S> {
     type Item = Message<'job>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Message<'job>> {
         let unit = self.units.next()?;
         let (from, to) = (unit.from(), unit.to(self.direction));
