@@ -79,6 +79,8 @@ pub struct EngineStats {
     pub bytes: u64,
     /// Jobs that came back with an error.
     pub failed: u64,
+    /// Jobs that were meant for another engine and done here after all: a router's.
+    pub fallbacks: u64,
     /// The most jobs held at a time.
     pub depth_high: u64,
 }

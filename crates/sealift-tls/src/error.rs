@@ -43,6 +43,14 @@ pub enum Error {
     /// The deadline passed first. Nothing is lost, but for a handshake.
     #[error("the deadline passed")]
     Deadline,
+    /// An engine did not do a record. Its number is spent, so the connection cannot go on.
+    #[error("the {engine} engine failed: {what}")]
+    Engine {
+        /// Which engine.
+        engine: &'static str,
+        /// What happened to it.
+        what: &'static str,
+    },
     /// The connection below failed, or the system did.
     #[error(transparent)]
     Io(sealift_io::Error),
@@ -115,7 +123,7 @@ impl Error {
                 io::ErrorKind::InvalidData
             }
             Self::Truncated => io::ErrorKind::UnexpectedEof,
-            Self::KeyExhausted => io::ErrorKind::Other,
+            Self::KeyExhausted | Self::Engine { .. } => io::ErrorKind::Other,
             Self::Caller { .. } => io::ErrorKind::InvalidInput,
             Self::Closed => io::ErrorKind::BrokenPipe,
             Self::Deadline => io::ErrorKind::TimedOut,
@@ -138,6 +146,7 @@ impl From<sealift_crypto::Error> for Error {
         match error {
             sealift_crypto::Error::KeyExhausted { .. } => Self::KeyExhausted,
             sealift_crypto::Error::Caller { what } => Self::Caller { what },
+            sealift_crypto::Error::Engine { engine, what } => Self::Engine { engine, what },
             _ => Self::Inauthentic,
         }
     }
@@ -161,6 +170,12 @@ mod tests {
         assert_eq!(kind(Error::Inauthentic), io::ErrorKind::InvalidData);
         let full = Error::from(sealift_io::Error::Full);
         assert_eq!(kind(full), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn an_engines_failure_is_no_forgery() {
+        let failed = sealift_crypto::Error::Engine { engine: "workers", what: "it died" };
+        assert_eq!(Error::from(failed).to_string(), "the workers engine failed: it died");
     }
 
     #[test]

@@ -383,7 +383,7 @@ impl<S: Source + Clone, D: Destination, E: Engine<S, D>> Engine<S, D> for Router
     }
 
     fn stats(&self) -> EngineStats {
-        self.stats
+        EngineStats { fallbacks: self.counters.fallbacks.total(), ..self.stats }
     }
 }
 

@@ -175,6 +175,7 @@ fn what_is_refused_is_done_here_and_counted_by_its_reason() {
     assert_eq!(engine.poll(&mut done), 10);
     let stats = engine.router_stats();
     assert_eq!((stats.fallbacks.dead, stats.fallbacks.error, stats.quarantines), (9, 1, 1));
+    assert_eq!(engine.stats().fallbacks, 10, "told of by any engine");
 }
 
 #[test]
