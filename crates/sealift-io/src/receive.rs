@@ -3,6 +3,7 @@
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,7 +32,7 @@ pub struct Received {
 /// The read side of a TCP, unix or UDP socket.
 #[derive(Debug)]
 pub struct Receiver {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     identity: Identity,
     gathers: bool,
 }
@@ -46,7 +47,15 @@ impl Receiver {
     /// # Errors
     /// [`Error::System`] if it is no socket.
     pub fn new(socket: impl Into<OwnedFd>) -> Result<Self> {
-        let socket = socket.into();
+        Self::sharing(Arc::new(socket.into()))
+    }
+
+    /// Takes the read side of a socket whose other side is in use elsewhere, as by
+    /// [`Sender::socket`](crate::Sender::socket): one descriptor for both.
+    ///
+    /// # Errors
+    /// As [`new`](Receiver::new).
+    pub fn sharing(socket: Arc<OwnedFd>) -> Result<Self> {
         let identity = socket::identity(socket.as_fd())
             .map_err(|errno| Error::System { call: "getsockopt", errno })?;
         Ok(Self { socket, identity, gathers: false })
@@ -86,7 +95,7 @@ impl Receiver {
                         truncated: received.truncated,
                     });
                 }
-                Err(errno) if errno.raw() == libc::EAGAIN => self.wait(deadline)?,
+                Err(errno) if errno.raw() == libc::EAGAIN => self.wait_readable(deadline)?,
                 Err(errno) if errno.raw() == libc::EINTR => {}
                 Err(errno) => return Err(Error::from_call("recvmsg", errno)),
             }
@@ -111,7 +120,12 @@ impl Receiver {
         Ok(received)
     }
 
-    fn wait(&self, deadline: Instant) -> Result<()> {
+    /// Waits until there may be something to receive. Those who lend memory to a receive need none
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] if it has passed already; when it passes meanwhile, a receive tells.
+    pub fn wait_readable(&self, deadline: Instant) -> Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Error::Deadline { in_flight: 0 });

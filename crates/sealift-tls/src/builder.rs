@@ -1,6 +1,6 @@
 //! From a socket to a stream: how it sends, out of which memory, and the handshake.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -135,9 +135,8 @@ impl TlsStreamBuilder {
             Some(pool) => pool.clone(),
             None => own_pool()?,
         };
-        let mut receiver = Receiver::new(duplicate(&socket)?)?;
-        let waker = duplicate(&socket)?;
         let mut sender = self.sender.clone().messages(self.messages).build(socket)?;
+        let mut receiver = Receiver::sharing(sender.socket().clone())?;
         let mut wire = Wire { sender: &mut sender, receiver: &mut receiver, deadline };
         let done = match shake_hands(&mut wire) {
             Ok(done) => done,
@@ -146,7 +145,7 @@ impl TlsStreamBuilder {
                 return Err(error);
             }
         };
-        self.assemble(done, sender, pool, receiver, waker)
+        self.assemble(done, sender, pool, receiver)
     }
 
     fn assemble(
@@ -155,7 +154,6 @@ impl TlsStreamBuilder {
         sender: Sender,
         pool: Pool,
         receiver: Receiver,
-        waker: OwnedFd,
     ) -> Result<TlsStream> {
         let Done { secrets, kept, negotiated, received } = done;
         let tls13 = negotiated.protocol_version == ProtocolVersion::TLSv1_3;
@@ -167,9 +165,10 @@ impl TlsStreamBuilder {
         let sealing = Sealing::new(Epoch::new(number, transmit, tls13, self.limits)?);
         let (number, receive) = secrets.rx;
         let opening = Opening::new(Epoch::new(number, receive, tls13, None)?);
+        let socket = sender.socket().clone();
         let outflow = Outflow::new(sender, pool, sealing, self.messages);
         let secrets = Secrets::new(kept, self.limits);
-        let link = Arc::new(Link::new(outflow, secrets, negotiated, waker));
+        let link = Arc::new(Link::new(outflow, secrets, negotiated, socket));
         let reader = TlsReader::new(link.clone(), receiver, Inflow::new(side, opening, &received));
         Ok(TlsStream::new(reader, TlsWriter::new(link)))
     }
@@ -179,11 +178,4 @@ fn own_pool() -> Result<Pool> {
     let record = MOST_PLAINTEXT_BYTES + MOST_OVERHEAD_BYTES;
     let pool = Pool::builder().frames(OWN_FRAMES).frame_bytes(OWN_FRAME_RECORDS * record);
     Ok(pool.huge_pages(false).build()?)
-}
-
-fn duplicate(socket: &OwnedFd) -> Result<OwnedFd> {
-    let duplicate = rustix::io::fcntl_dupfd_cloexec(socket.as_fd(), 0);
-    duplicate.map_err(|errno| {
-        Error::Io(sealift_io::Error::System { call: "fcntl(F_DUPFD_CLOEXEC)", errno: errno.into() })
-    })
 }

@@ -12,7 +12,8 @@
 //!    where it lies, and copied out from there: `staged`.
 //! 2. Records are opened one by one, in order, and each with the key that its predecessor left:
 //!    none is opened ahead of a KeyUpdate.
-//! 3. What carries no data is counted, and too much of it in a row is refused.
+//! 3. Room is held while something lies in it, or is about to.
+//! 4. What carries no data is counted, and too much of it in a row is refused.
 
 use std::ops::Range;
 
@@ -24,9 +25,8 @@ use crate::error::{Error, Result, Violation};
 use crate::opening::{Opened, Opening};
 use crate::post_handshake::{Message, PostHandshake, Side};
 use crate::record::{ContentType, MOST_RECORD_BYTES, whole_record};
+use crate::room::Room;
 
-/// Room for what is received at a time. Pages that nothing was received into are never touched.
-const ROOM_BYTES: usize = 128 * 1024;
 /// Messages without data in a row that are suffered.
 const MOST_FRUITLESS: u32 = 1024;
 
@@ -62,7 +62,7 @@ pub(crate) struct Counts {
 
 /// Received bytes on their way to the reader.
 pub(crate) struct Inflow {
-    bytes: Vec<u8>,
+    bytes: Room,
     /// Received and not opened.
     sealed: Range<usize>,
     /// Opened in place and not copied out.
@@ -75,8 +75,11 @@ pub(crate) struct Inflow {
 impl Inflow {
     /// `received` came with the end of the handshake, behind it.
     pub(crate) fn new(side: Side, opening: Opening, received: &[u8]) -> Self {
-        let mut bytes = vec![0; ROOM_BYTES.max(received.len())];
-        bytes[..received.len()].copy_from_slice(received);
+        let mut bytes = Room::default();
+        if !received.is_empty() {
+            bytes = Room::take();
+            bytes[..received.len()].copy_from_slice(received);
+        }
         let tls13 = opening.is_tls13();
         let post_handshake = PostHandshake::new(side, tls13);
         Self {
@@ -91,6 +94,9 @@ impl Inflow {
 
     /// Where to receive to; ask when [`Step::Starved`].
     pub(crate) fn room(&mut self) -> &mut [u8] {
+        if self.bytes.is_empty() {
+            self.bytes = Room::take();
+        }
         if self.sealed.is_empty() {
             self.sealed = 0..0;
         } else if self.bytes.len() - self.sealed.start < MOST_RECORD_BYTES {
@@ -98,6 +104,14 @@ impl Inflow {
             self.sealed = 0..self.sealed.len();
         }
         &mut self.bytes[self.sealed.end..]
+    }
+
+    /// Gives the room back, unless something lies in it.
+    pub(crate) fn rest(&mut self) {
+        if self.sealed.is_empty() && self.staged.is_empty() {
+            (self.sealed, self.staged) = (0..0, 0..0);
+            self.bytes = Room::default();
+        }
     }
 
     /// So many bytes were received there.

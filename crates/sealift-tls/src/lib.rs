@@ -48,6 +48,7 @@ mod outflow;
 mod pieces;
 mod post_handshake;
 mod record;
+mod room;
 mod sealing;
 mod secrets;
 mod split;

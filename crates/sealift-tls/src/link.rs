@@ -12,7 +12,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use rustix::net::{Shutdown, shutdown};
 
@@ -55,7 +55,7 @@ pub(crate) struct Link {
     failure: OnceLock<Error>,
     opened: Opened,
     pub(crate) negotiated: Negotiated,
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
 }
 
 impl Link {
@@ -63,7 +63,7 @@ impl Link {
         outflow: Outflow,
         secrets: Secrets,
         negotiated: Negotiated,
-        socket: OwnedFd,
+        socket: Arc<OwnedFd>,
     ) -> Self {
         Self {
             outflow: Mutex::new(outflow),
@@ -145,14 +145,14 @@ impl Link {
                 let _ = outflow.send_alert(alert);
             }
             (Some(_), None) => {}
-            (None, _) => drop(shutdown(&self.socket, Shutdown::Both)),
+            (None, _) => drop(shutdown(&*self.socket, Shutdown::Both)),
         }
     }
 
     /// Tells the peer's kernel that no more comes, behind close_notify.
     #[cfg(feature = "tokio")]
     pub(crate) fn end_stream(&self) -> Result<()> {
-        match shutdown(&self.socket, Shutdown::Write) {
+        match shutdown(&*self.socket, Shutdown::Write) {
             // The peer has gone already, which it may, behind its own end.
             Ok(()) | Err(rustix::io::Errno::NOTCONN) => Ok(()),
             Err(errno) => {

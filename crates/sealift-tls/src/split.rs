@@ -61,6 +61,7 @@ impl TlsReader {
     /// [`Error::Peer`], [`Error::Alert`]; [`Error::Deadline`]; [`Error::Io`].
     pub fn receive(&mut self, into: &mut [u8]) -> Result<usize> {
         let filled = self.fill(into);
+        self.inflow.rest();
         self.link.publish(&self.inflow.counts);
         filled
     }
@@ -125,7 +126,7 @@ impl TlsReader {
         Ok(Some(0))
     }
 
-    /// Waits for more bytes.
+    /// Waits for more bytes, holding no room meanwhile.
     fn fetch(&mut self) -> Result<Option<usize>> {
         let deadline = or_never(self.deadline);
         loop {
@@ -134,12 +135,20 @@ impl TlsReader {
                 false => deadline,
             };
             let room = &mut [IoSliceMut::new(self.inflow.room())];
-            match self.receiver.receive(room, until) {
+            let waited = match self.receiver.receive(room, Instant::now()) {
                 Ok(received) if received.bytes == 0 => return Err(Error::Truncated),
                 Ok(received) => {
                     self.inflow.received(received.bytes);
                     return Ok(Some(0));
                 }
+                Err(sealift_io::Error::Deadline { .. }) => {
+                    self.inflow.rest();
+                    self.receiver.wait_readable(until)
+                }
+                Err(error) => Err(error),
+            };
+            match waited {
+                Ok(()) => {}
                 Err(sealift_io::Error::Deadline { .. }) if until < deadline => {}
                 // Another half's error shut the socket down, and says why.
                 Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),

@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
@@ -27,7 +28,7 @@ pub struct AsyncSender {
     sender: Sender,
     /// The ring, or the socket with its error queue, registered with the runtime under a
     /// descriptor of its own.
-    readiness: AsyncFd<OwnedFd>,
+    readiness: AsyncFd<Arc<OwnedFd>>,
 }
 
 impl AsyncSender {
@@ -36,8 +37,9 @@ impl AsyncSender {
     /// # Errors
     /// [`Error::System`] if the descriptor cannot be duplicated or registered.
     pub fn new(sender: Sender) -> Result<Self> {
-        let descriptor = sender.readiness().try_clone_to_owned().map_err(system("dup"))?;
-        let readiness = watch(descriptor).map_err(system("epoll_ctl"))?;
+        let watched = sender.ring().unwrap_or_else(|| sender.as_fd());
+        let descriptor = watched.try_clone_to_owned().map_err(system("dup"))?;
+        let readiness = watch(Arc::new(descriptor)).map_err(system("epoll_ctl"))?;
         Ok(Self { sender, readiness })
     }
 

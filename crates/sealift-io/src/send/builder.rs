@@ -129,7 +129,7 @@ impl SenderBuilder {
         };
         let by_calls = || prepare_for_calls(socket.as_fd());
         let mut choice = choose(self.backend, ring_features(), never, by_calls);
-        let port = self.port(&socket, &mut choice)?;
+        let port = self.port(&socket, kind, &mut choice)?;
         tracing::debug!(backend = %choice.backend, reason = %choice.reason, "backend chosen");
         let limits = self.limits();
         let mut chooser = Chooser::new(self.policy, threshold(choice.backend));
@@ -160,7 +160,7 @@ impl SenderBuilder {
         }
     }
 
-    fn port(&self, socket: &Arc<OwnedFd>, choice: &mut Choice) -> Result<Port> {
+    fn port(&self, socket: &Arc<OwnedFd>, kind: Kind, choice: &mut Choice) -> Result<Port> {
         if choice.backend == Backend::Uring {
             match self.uring_port(socket) {
                 Ok(port) => return Ok(Port::Uring(Box::new(port))),
@@ -173,7 +173,8 @@ impl SenderBuilder {
         }
         let zero_copy = choice.backend == Backend::MsgZerocopy && choice.no_zero_copy.is_none();
         let window = zero_copy.then_some(4 * self.limits().requests);
-        Ok(Port::Sendmsg(Box::new(SendmsgPort::new(window, SegmentSize::cleared(socket)))))
+        let segment = SegmentSize::cleared(socket);
+        Ok(Port::Sendmsg(Box::new(SendmsgPort::new(kind, window, segment))))
     }
 
     fn uring_port(&self, socket: &Arc<OwnedFd>) -> Result<UringPort> {

@@ -97,13 +97,13 @@ impl Port {
         }
     }
 
-    /// A descriptor that becomes readable (ring) or reports an error (socket) when there may be
-    /// something to pump.
+    /// The ring, if there is one: it becomes readable when there may be something to pump. Without
+    /// one the socket tells.
     #[cfg(feature = "tokio")]
-    pub(crate) fn readiness<'a>(&'a self, socket: BorrowedFd<'a>) -> BorrowedFd<'a> {
+    pub(crate) fn ring(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Uring(port) => port.seat().ring().as_fd(),
-            Self::Sendmsg(_) | Self::None => socket,
+            Self::Uring(port) => Some(port.seat().ring().as_fd()),
+            Self::Sendmsg(_) | Self::None => None,
         }
     }
 
@@ -116,7 +116,7 @@ impl Port {
         }
     }
 
-    /// What of [`readiness`](Port::readiness) may bring news.
+    /// What of the ring, or else of the socket, may bring news.
     #[cfg(feature = "tokio")]
     pub(crate) fn interest(&self, machine: &Machine) -> tokio::io::Interest {
         use tokio::io::Interest;

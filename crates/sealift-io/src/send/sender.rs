@@ -382,10 +382,15 @@ impl Sender {
         }
     }
 
-    /// What the runtime watches for this sender.
+    /// The socket, for what shares it with this sender. It is open as long as anybody has it.
+    pub fn socket(&self) -> &Arc<OwnedFd> {
+        &self.socket
+    }
+
+    /// The ring that the runtime watches for this sender; `None` if the socket is what to watch.
     #[cfg(feature = "tokio")]
-    pub(super) fn readiness(&self) -> BorrowedFd<'_> {
-        self.port.readiness(self.socket.as_fd())
+    pub(super) fn ring(&self) -> Option<BorrowedFd<'_>> {
+        self.port.ring()
     }
 
     /// Ready when another thread has brought news for this sender.

@@ -7,7 +7,7 @@ use crate::error::Errno;
 use crate::sys::control::Notification;
 use crate::sys::socket::{self, MSG_ZEROCOPY, Outgoing};
 
-use super::machine::Machine;
+use super::machine::{Kind, Machine};
 use super::notifications::Notifications;
 use super::policy::Mode;
 use super::port::NAP;
@@ -29,10 +29,12 @@ const EMPTY_WAKEUPS: u32 = 4;
 
 impl SendmsgPort {
     /// `zero_copy_window` is how many notifications may be outstanding; `None` for plain sends.
-    pub(crate) fn new(zero_copy_window: Option<usize>, segment: SegmentSize) -> Self {
+    pub(crate) fn new(kind: Kind, zero_copy_window: Option<usize>, segment: SegmentSize) -> Self {
+        // A stream's messages go one to a call.
+        let batch = if kind == Kind::Stream { 1 } else { BATCH };
         Self {
             sendmsg: Sendmsg::new(zero_copy_window.map(Notifications::new)),
-            outgoing: Outgoing::new(BATCH),
+            outgoing: Outgoing::new(batch),
             empty_wakeups: 0,
             segment,
         }

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -28,23 +28,30 @@ const NAP: Duration = Duration::from_millis(5);
 /// is what it fails with, poll for news and call again.
 #[derive(Debug)]
 pub struct Watch {
-    readiness: AsyncFd<OwnedFd>,
-    socket: AsyncFd<OwnedFd>,
-    nap: Pin<Box<Sleep>>,
+    socket: AsyncFd<Arc<OwnedFd>>,
+    /// If the sender has one. Other tasks may watch it, too.
+    ring: Option<AsyncFd<Arc<OwnedFd>>>,
+    /// Made for the first nap, which most streams never take.
+    nap: Option<Pin<Box<Sleep>>>,
     is_napping: bool,
 }
 
 impl Watch {
-    /// Registers the sender with the runtime of the calling task.
+    /// Registers the sender with the runtime of the calling task: its socket itself, which a
+    /// runtime watches for one at a time, and a duplicate of its ring.
     ///
     /// # Errors
     /// [`Error::System`] if a descriptor cannot be duplicated or registered.
     pub fn new(sender: &Sender) -> Result<Self> {
-        let descriptor = sender.readiness().try_clone_to_owned().map_err(system("dup"))?;
-        let readiness = watch(descriptor).map_err(system("epoll_ctl"))?;
-        let socket = sender.as_fd().try_clone_to_owned().map_err(system("dup"))?;
-        let socket = watch(socket).map_err(system("epoll_ctl"))?;
-        Ok(Self { readiness, socket, nap: Box::pin(sleep(NAP)), is_napping: false })
+        let ring = match sender.ring() {
+            Some(ring) => {
+                let ring = ring.try_clone_to_owned().map_err(system("dup"))?;
+                Some(watch(Arc::new(ring)).map_err(system("epoll_ctl"))?)
+            }
+            None => None,
+        };
+        let socket = watch(sender.socket().clone()).map_err(system("epoll_ctl"))?;
+        Ok(Self { socket, ring, nap: None, is_napping: false })
     }
 
     /// Ready when the sender may have news since the last time; it may have none after all.
@@ -52,10 +59,10 @@ impl Watch {
     /// # Errors
     /// [`Error::System`] if the runtime has gone.
     pub fn poll_news(&mut self, sender: &Sender, context: &mut Context<'_>) -> Poll<Result<()>> {
-        // A socket's errors wake those who wait to write.
-        let ready = match sender.interest() {
-            Interest::READABLE => self.readiness.poll_read_ready(context),
-            _ => self.readiness.poll_write_ready(context),
+        let ready = match &self.ring {
+            Some(ring) => ring.poll_read_ready(context),
+            // A socket's errors wake those who wait to write.
+            None => self.socket.poll_write_ready(context),
         };
         if let Poll::Ready(ready) = ready {
             // Cleared before the caller looks, so that no later edge is lost.
@@ -67,11 +74,12 @@ impl Watch {
         }
         let idle = (sender.in_flight() == 0).then_some(NAP);
         if let Some(pause) = sender.retry_in().or(idle) {
+            let nap = self.nap.get_or_insert_with(|| Box::pin(sleep(pause)));
             if !self.is_napping {
-                self.nap.as_mut().reset(Instant::now() + pause);
+                nap.as_mut().reset(Instant::now() + pause);
                 self.is_napping = true;
             }
-            if self.nap.as_mut().poll(context).is_ready() {
+            if nap.as_mut().poll(context).is_ready() {
                 self.is_napping = false;
                 return Poll::Ready(Ok(()));
             }

@@ -6,6 +6,7 @@ use sealift_crypto::{Key, Limits, Nonce, Suite};
 use super::*;
 use crate::post_handshake::key_update;
 use crate::record::HEADER_BYTES;
+use crate::room::ROOM_BYTES;
 use crate::sealing::Sealing;
 
 /// Each suite in each version that has it.
@@ -105,6 +106,24 @@ fn records_go_round_the_room() {
     read.extend(inflow.read_all(20_000).0);
     assert_eq!(read.len(), 60 * 16_000);
     assert!(read.chunks(16_000).enumerate().all(|(at, part)| part == vec![at as u8; 16_000]));
+}
+
+/// Room is given back between records, and never with a part of one in it.
+#[test]
+fn no_room_is_held_while_nothing_is_there() {
+    let (mut sealing, mut inflow) = ends(Suite::Aes128Gcm, true);
+    let (wire, mut into) = (data(&mut sealing, b"sealed by the peer"), [0; 10]);
+    assert!(inflow.bytes.is_empty());
+    inflow.feed(&wire[..9]);
+    inflow.rest();
+    assert_eq!(inflow.step(&mut into).unwrap(), Step::Starved);
+    inflow.feed(&wire[9..]);
+    assert_eq!(inflow.step(&mut into).unwrap(), Step::Data(10));
+    inflow.rest();
+    assert_eq!((inflow.step(&mut into).unwrap(), &into[..8]), (Step::Data(8), &b"the peer"[..]));
+    inflow.rest();
+    assert!(inflow.bytes.is_empty());
+    assert_eq!(inflow.step(&mut into).unwrap(), Step::Starved);
 }
 
 #[test]
