@@ -27,6 +27,9 @@ use crate::link::Wants;
 use crate::stream::TlsStream;
 
 /// A [`TlsStream`] on a tokio runtime.
+///
+/// Made by `connect` or `accept`, it sends by system calls, `MSG_ZEROCOPY` where that pays, unless
+/// its builder was given a ring or a backend: a ring that many tasks share would wake them all.
 #[derive(Debug)]
 pub struct AsyncTlsStream {
     stream: TlsStream,
@@ -71,7 +74,7 @@ impl AsyncTlsStream {
         deadline: Instant,
     ) -> Result<Self> {
         let socket = socket.into();
-        Self::made(move || builder.connect(socket, config, name, deadline)).await
+        Self::made(move || builder.on_runtime().connect(socket, config, name, deadline)).await
     }
 
     /// As [`TlsStreamBuilder::accept`], on a thread for blocking work.
@@ -85,7 +88,7 @@ impl AsyncTlsStream {
         deadline: Instant,
     ) -> Result<Self> {
         let socket = socket.into();
-        Self::made(move || builder.accept(socket, config, deadline)).await
+        Self::made(move || builder.on_runtime().accept(socket, config, deadline)).await
     }
 
     async fn made(make: impl FnOnce() -> Result<TlsStream> + Send + 'static) -> Result<Self> {

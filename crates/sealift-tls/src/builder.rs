@@ -11,24 +11,19 @@ use sealift_io::{Backend, Policy, Pool, Receiver, Ring, Sender, SenderBuilder};
 
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::frames::Frames;
 use crate::handshake::{self, Done, Wire};
 use crate::inflow::Inflow;
 use crate::link::Link;
 use crate::opening::Opening;
 use crate::outflow::{KEPT_PLACES, Outflow};
 use crate::post_handshake::Side;
-use crate::record::MOST_PLAINTEXT_BYTES;
 use crate::sealing::Sealing;
 use crate::secrets::{Kept, Secrets};
+use crate::shared::{self, FRAMES_IN_FLIGHT, MOST_OVERHEAD_BYTES};
 use crate::split::{TlsReader, TlsWriter};
 use crate::stream::TlsStream;
 
-/// Frames of a stream's own pool, if it is given none: some that are under way, some being sealed.
-const OWN_FRAMES: usize = 8;
-/// Records that such a frame holds.
-const OWN_FRAME_RECORDS: usize = 4;
-/// The most that a record is longer than its plaintext: AES-GCM in TLS 1.2.
-const MOST_OVERHEAD_BYTES: usize = 5 + 8 + 16;
 /// The fewest records that a test's limit may leave to a key.
 const FEWEST_SEALS: u64 = 8;
 
@@ -38,35 +33,45 @@ const FEWEST_SEALS: u64 = 8;
 pub struct TlsStreamBuilder {
     sender: SenderBuilder,
     pool: Option<Pool>,
+    ring: Option<Ring>,
+    backend: Option<Backend>,
     messages: usize,
     limits: Option<Limits>,
 }
 
 impl Default for TlsStreamBuilder {
     fn default() -> Self {
-        Self { sender: Sender::builder(), pool: None, messages: 16, limits: None }
+        Self {
+            sender: Sender::builder(),
+            pool: None,
+            ring: None,
+            backend: None,
+            messages: FRAMES_IN_FLIGHT + KEPT_PLACES,
+            limits: None,
+        }
     }
 }
 
 impl TlsStreamBuilder {
-    /// Seals into frames of this pool, shared with others; unless given, each stream has eight
-    /// frames of four records to itself. A frame of any size will do, but it is best a multiple of
+    /// Seals into frames of this pool, and of no other. Unless given, the streams of the process
+    /// share 120 frames of four records. A frame of any size will do, but it is best a multiple of
     /// 16,413 bytes: a full record.
     pub fn pool(mut self, pool: &Pool) -> Self {
-        self.sender = self.sender.pool(pool);
         self.pool = Some(pool.clone());
         self
     }
 
-    /// Sends through this ring, shared with others, if the backend is `uring`.
+    /// Sends through this ring, shared with others, if the backend is `uring`. Unless given, the
+    /// streams of the process share a few; but one that is given a pool has a ring of its own, with
+    /// that pool registered.
     pub fn ring(mut self, ring: &Ring) -> Self {
-        self.sender = self.sender.ring(ring);
+        self.ring = Some(ring.clone());
         self
     }
 
     /// Uses this backend instead of the one that probing finds best.
     pub fn backend(mut self, backend: Backend) -> Self {
-        self.sender = self.sender.backend(backend);
+        self.backend = Some(backend);
         self
     }
 
@@ -77,9 +82,19 @@ impl TlsStreamBuilder {
     }
 
     /// How many frames this stream may have under way; 12 unless said. It keeps one stream from
-    /// taking all of a shared pool.
+    /// taking all of a pool that others have, too.
     pub fn frames_in_flight(mut self, frames: usize) -> Self {
         self.messages = frames.max(1) + KEPT_PLACES;
+        self
+    }
+
+    /// For a task of a runtime: without a ring, unless one was asked for. A ring that tasks share
+    /// would wake all of them for each one's answers; a socket wakes its own task.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn on_runtime(mut self) -> Self {
+        if self.ring.is_none() {
+            self.backend.get_or_insert(Backend::MsgZerocopy);
+        }
         self
     }
 
@@ -128,14 +143,11 @@ impl TlsStreamBuilder {
         if self.limits.is_some_and(|limits| limits.seals < FEWEST_SEALS) {
             return Err(Error::Caller { what: "a key's limit is at least 8 records" });
         }
-        let pool = match &self.pool {
-            Some(pool) if pool.stats().frame_bytes <= MOST_OVERHEAD_BYTES => {
-                return Err(Error::Caller { what: "the pool's frames have no room for a record" });
-            }
-            Some(pool) => pool.clone(),
-            None => own_pool()?,
-        };
-        let mut sender = self.sender.clone().messages(self.messages).build(socket)?;
+        let frames = Frames::new(self.pool.clone())?;
+        if frames.pool().stats().frame_bytes <= MOST_OVERHEAD_BYTES {
+            return Err(Error::Caller { what: "the pool's frames have no room for a record" });
+        }
+        let mut sender = self.sender_builder()?.build(socket)?;
         let mut receiver = Receiver::sharing(sender.socket().clone())?;
         let mut wire = Wire { sender: &mut sender, receiver: &mut receiver, deadline };
         let done = match shake_hands(&mut wire) {
@@ -145,14 +157,35 @@ impl TlsStreamBuilder {
                 return Err(error);
             }
         };
-        self.assemble(done, sender, pool, receiver)
+        self.assemble(done, sender, frames, receiver)
+    }
+
+    fn sender_builder(&self) -> Result<SenderBuilder> {
+        let mut sender = self.sender.clone().messages(self.messages);
+        if let Some(backend) = self.backend {
+            sender = sender.backend(backend);
+        }
+        let may_use_ring = matches!(self.backend, None | Some(Backend::Uring));
+        let ring = match (&self.ring, &self.pool) {
+            (Some(ring), _) => Some(ring.clone()),
+            (None, Some(pool)) => {
+                sender = sender.pool(pool);
+                None
+            }
+            (None, None) if may_use_ring => shared::ring()?,
+            (None, None) => None,
+        };
+        Ok(match ring {
+            Some(ring) => sender.ring(&ring),
+            None => sender,
+        })
     }
 
     fn assemble(
         self,
         done: Done,
         sender: Sender,
-        pool: Pool,
+        frames: Frames,
         receiver: Receiver,
     ) -> Result<TlsStream> {
         let Done { secrets, kept, negotiated, received } = done;
@@ -166,16 +199,10 @@ impl TlsStreamBuilder {
         let (number, receive) = secrets.rx;
         let opening = Opening::new(Epoch::new(number, receive, tls13, None)?);
         let socket = sender.socket().clone();
-        let outflow = Outflow::new(sender, pool, sealing, self.messages);
+        let outflow = Outflow::new(sender, frames, sealing, self.messages);
         let secrets = Secrets::new(kept, self.limits);
         let link = Arc::new(Link::new(outflow, secrets, negotiated, socket));
         let reader = TlsReader::new(link.clone(), receiver, Inflow::new(side, opening, &received));
         Ok(TlsStream::new(reader, TlsWriter::new(link)))
     }
-}
-
-fn own_pool() -> Result<Pool> {
-    let record = MOST_PLAINTEXT_BYTES + MOST_OVERHEAD_BYTES;
-    let pool = Pool::builder().frames(OWN_FRAMES).frame_bytes(OWN_FRAME_RECORDS * record);
-    Ok(pool.huge_pages(false).build()?)
 }

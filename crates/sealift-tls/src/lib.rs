@@ -37,6 +37,7 @@ mod async_stream;
 mod builder;
 mod epoch;
 mod error;
+mod frames;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -51,6 +52,7 @@ mod record;
 mod room;
 mod sealing;
 mod secrets;
+mod shared;
 mod split;
 mod stats;
 mod stream;

@@ -17,10 +17,11 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustls::AlertDescription;
-use sealift_io::{Lease, Message, Pool, Sender, Tally};
+use sealift_io::{Lease, Message, Sender, Tally};
 
 use crate::alert::Alert;
 use crate::error::{Error, Result};
+use crate::frames::Frames;
 use crate::link::{Link, Wants};
 use crate::pieces::Pieces;
 use crate::post_handshake::key_update;
@@ -48,7 +49,7 @@ pub(crate) struct Outflow {
     sender: Option<Sender>,
     /// close_notify was sent: nothing may follow it.
     is_ended: bool,
-    pool: Pool,
+    frames: Frames,
     sealing: Sealing,
     /// Messages of data that may be under way.
     places: usize,
@@ -59,13 +60,13 @@ pub(crate) struct Outflow {
 
 impl Outflow {
     /// `messages` is what the sender holds.
-    pub(crate) fn new(sender: Sender, pool: Pool, sealing: Sealing, messages: usize) -> Self {
-        let room = pool.stats().frame_bytes.saturating_sub(sealing.record_bytes(0));
+    pub(crate) fn new(sender: Sender, frames: Frames, sealing: Sealing, messages: usize) -> Self {
+        let room = frames.pool().stats().frame_bytes.saturating_sub(sealing.record_bytes(0));
         Self {
             last_stats: sender.stats(),
             sender: Some(sender),
             is_ended: false,
-            pool,
+            frames,
             sealing,
             places: messages - KEPT_PLACES,
             most_plaintext_bytes: room.min(MOST_PLAINTEXT_BYTES),
@@ -300,7 +301,8 @@ impl Outflow {
     fn lease(&mut self, link: &Link, deadline: Instant) -> Result<Lease> {
         loop {
             self.wait_for_place(link, deadline)?;
-            if let Some(lease) = self.pool.try_lease() {
+            let in_flight = self.sender()?.in_flight();
+            if let Some(lease) = self.frames.try_lease(in_flight)? {
                 return Ok(lease);
             }
             // Frames come home from this sender, or from whoever shares the pool.
@@ -308,7 +310,7 @@ impl Outflow {
             let sender = self.sender.as_mut().filter(|sender| sender.in_flight() > 0);
             match sender {
                 Some(sender) => wait(sender, deadline.min(soon))?,
-                None => match self.pool.lease_before(deadline.min(soon)) {
+                None => match self.frames.pool().lease_before(deadline.min(soon)) {
                     Ok(lease) => return Ok(lease),
                     Err(sealift_io::Error::Full) => {}
                     Err(error) => return Err(error.into()),

@@ -104,6 +104,11 @@ impl Pool {
         }
     }
 
+    /// How many frames are at home, which others may take at any moment.
+    pub fn free_frames(&self) -> usize {
+        (self.arena.frames() as usize).saturating_sub(self.arena.leased().0)
+    }
+
     /// What the pool holds and how much of it is out.
     pub fn stats(&self) -> PoolStats {
         let (leased, leased_high) = self.arena.leased();

@@ -1,0 +1,115 @@
+//! What the streams of a process share unless they are given their own: frames to seal into, and
+//! rings to send through.
+//!
+//! ```text
+//!  stream ──┐                        ┌── ring, for one core's worth of streams
+//!  stream ──┼── 120 frames, 7.5 MiB ─┤
+//!  stream ──┘                        └── ring
+//! ```
+//!
+//! Made when the first stream asks, and kept as long as the process lives.
+
+use std::sync::{Mutex, PoisonError};
+
+use sealift_io::{Pool, Ring};
+
+use crate::error::Result;
+use crate::record::MOST_PLAINTEXT_BYTES;
+
+/// The most that a record is longer than its plaintext: AES-GCM in TLS 1.2.
+pub(crate) const MOST_OVERHEAD_BYTES: usize = 5 + 8 + 16;
+/// Records that a frame holds: a write of 64 KiB, as most servers make them.
+const FRAME_RECORDS: usize = 4;
+/// Frames that a stream may have under way, unless said.
+pub(crate) const FRAMES_IN_FLIGHT: usize = 12;
+/// Streams at full speed that there are frames for. More of them share, see `frames.rs`. So much
+/// can be registered with a ring where `RLIMIT_MEMLOCK` is the usual 8 MiB.
+const STREAMS_AT_ONCE: usize = 10;
+/// Senders that find a place on one ring; those behind them send by system calls.
+const SEATS: usize = 4096;
+/// A ring is locked while it is entered, and sends run inside that: one for each core, up to this.
+const MOST_RINGS: usize = 16;
+
+static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
+
+/// The frames that streams share.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) if the system has no memory for them.
+pub(crate) fn pool() -> Result<Pool> {
+    with(|shared| shared.pool.clone())
+}
+
+/// A ring, the next one each time; `None` if there can be none, as the sender will find, too.
+pub(crate) fn ring() -> Result<Option<Ring>> {
+    with(Shared::next_ring)
+}
+
+fn with<R>(work: impl FnOnce(&mut Shared) -> R) -> Result<R> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    Shared::of_process(&mut shared, std::process::id()).map(work)
+}
+
+struct Shared {
+    process: u32,
+    pool: Pool,
+    /// Made one by one, as streams ask.
+    rings: Vec<Ring>,
+    rings_given: usize,
+}
+
+impl Shared {
+    /// What is there, if it is this process's. A child has no such memory (`MADV_DONTFORK`), and
+    /// must not unmap what lies there by now.
+    fn of_process(kept: &mut Option<Self>, process: u32) -> Result<&mut Self> {
+        if kept.as_ref().is_none_or(|kept| kept.process != process) {
+            let frame_bytes = FRAME_RECORDS * (MOST_PLAINTEXT_BYTES + MOST_OVERHEAD_BYTES);
+            let pool = Pool::builder().frames(FRAMES_IN_FLIGHT * STREAMS_AT_ONCE);
+            let pool = pool.frame_bytes(frame_bytes).huge_pages(false).build()?;
+            let made = Self { process, pool, rings: Vec::new(), rings_given: 0 };
+            std::mem::forget(kept.replace(made));
+        }
+        kept.as_mut().ok_or(crate::Error::Closed)
+    }
+
+    fn next_ring(&mut self) -> Option<Ring> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.rings.len() < cores.min(MOST_RINGS) {
+            let ring = Ring::builder().senders(SEATS).pool(&self.pool).build().ok()?;
+            self.rings.push(ring);
+        }
+        self.rings_given += 1;
+        self.rings.get(self.rings_given % self.rings.len()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease_all(shared: &mut Shared) -> usize {
+        let leases: Vec<_> = std::iter::from_fn(|| shared.pool.try_lease()).collect();
+        let count = leases.len();
+        std::mem::forget(leases);
+        count
+    }
+
+    #[test]
+    fn a_process_shares_one_pool_and_its_child_another() {
+        let mut kept = None;
+        let all = FRAMES_IN_FLIGHT * STREAMS_AT_ONCE;
+        assert_eq!(lease_all(Shared::of_process(&mut kept, 1).unwrap()), all);
+        assert_eq!(lease_all(Shared::of_process(&mut kept, 1).unwrap()), 0);
+        assert_eq!(lease_all(Shared::of_process(&mut kept, 2).unwrap()), all);
+    }
+
+    #[test]
+    fn there_are_no_more_rings_than_cores() {
+        let mut kept = None;
+        let shared = Shared::of_process(&mut kept, 1).unwrap();
+        let given = (0..100).filter(|_| shared.next_ring().is_some()).count();
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert!(shared.rings.len() <= cores.min(MOST_RINGS));
+        assert!(given == 100 || shared.rings.is_empty());
+    }
+}
