@@ -201,7 +201,7 @@ impl TlsStreamBuilder {
         let socket = sender.socket().clone();
         let outflow = Outflow::new(sender, frames, sealing, self.messages);
         let secrets = Secrets::new(kept, self.limits);
-        let link = Arc::new(Link::new(outflow, secrets, negotiated, socket));
+        let link = Link::new(outflow, secrets, negotiated, socket);
         let reader = TlsReader::new(link.clone(), receiver, Inflow::new(side, opening, &received));
         Ok(TlsStream::new(reader, TlsWriter::new(link)))
     }

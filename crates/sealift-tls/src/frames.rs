@@ -10,7 +10,7 @@
 use sealift_io::{Lease, Pool};
 
 use crate::error::Result;
-use crate::shared;
+use crate::{holders, shared};
 
 /// A stream's frames.
 #[derive(Clone, Debug)]
@@ -39,10 +39,25 @@ impl Frames {
     pub(crate) fn try_lease(&self, in_flight: usize) -> Result<Option<Lease>> {
         match self {
             Self::Given(pool) => Ok(pool.try_lease()),
-            Self::Shared(pool) if pool.free_frames() > in_flight => Ok(pool.try_lease()),
-            Self::Shared(pool) if in_flight == 0 => Ok(one_more(pool)?.try_lease()),
-            Self::Shared(_) => Ok(None),
+            Self::Shared(pool) => {
+                if pool.free_frames() <= in_flight {
+                    holders::reap();
+                }
+                let lease = match pool.free_frames() > in_flight {
+                    true => pool.try_lease(),
+                    false => None,
+                };
+                match lease {
+                    None if in_flight == 0 => Ok(one_more(pool)?.try_lease()),
+                    lease => Ok(lease),
+                }
+            }
         }
+    }
+
+    /// Whether other streams want frames back as soon as they are free.
+    pub(crate) fn are_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
     }
 }
 

@@ -42,6 +42,7 @@ mod frames;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+mod holders;
 mod inflow;
 mod link;
 mod opening;

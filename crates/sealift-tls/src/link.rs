@@ -12,12 +12,13 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 
 use rustix::net::{Shutdown, shutdown};
 
 use crate::error::{Error, Result};
 use crate::handshake::Negotiated;
+use crate::holders;
 use crate::inflow;
 use crate::outflow::Outflow;
 use crate::secrets::Secrets;
@@ -49,6 +50,7 @@ struct Opened {
 
 /// Shared by the halves of one stream.
 pub(crate) struct Link {
+    me: Weak<Link>,
     outflow: Mutex<Outflow>,
     secrets: Mutex<Secrets>,
     wants: AtomicU8,
@@ -64,8 +66,9 @@ impl Link {
         secrets: Secrets,
         negotiated: Negotiated,
         socket: Arc<OwnedFd>,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             outflow: Mutex::new(outflow),
             secrets: Mutex::new(secrets),
             wants: AtomicU8::new(0),
@@ -73,7 +76,7 @@ impl Link {
             opened: Opened::default(),
             negotiated,
             socket,
-        }
+        })
     }
 
     /// Runs `work` on the writing side, then does what was wanted meanwhile (invariant 2).
@@ -99,6 +102,19 @@ impl Link {
             }
         }
         false
+    }
+
+    /// Adds this stream to the holders of shared frames, if it is not among them.
+    pub(crate) fn list(&self, is_listed: &mut bool) {
+        if !std::mem::replace(is_listed, true) {
+            holders::list(self.me.clone());
+        }
+    }
+
+    /// Takes back what is under way no longer; whether something still is. One that is in use looks
+    /// after it by itself, and may hold more afterwards.
+    pub(crate) fn still_holds(&self) -> bool {
+        self.try_outflow().is_none_or(|mut outflow| outflow.reap())
     }
 
     fn try_outflow(&self) -> Option<MutexGuard<'_, Outflow>> {

@@ -50,6 +50,8 @@ pub(crate) struct Outflow {
     /// close_notify was sent: nothing may follow it.
     is_ended: bool,
     frames: Frames,
+    /// Among the holders of shared frames.
+    is_listed: bool,
     sealing: Sealing,
     /// Messages of data that may be under way.
     places: usize,
@@ -67,6 +69,7 @@ impl Outflow {
             sender: Some(sender),
             is_ended: false,
             frames,
+            is_listed: false,
             sealing,
             places: messages - KEPT_PLACES,
             most_plaintext_bytes: room.min(MOST_PLAINTEXT_BYTES),
@@ -172,7 +175,11 @@ impl Outflow {
 
     /// Waits until the kernel has what was written.
     fn finish(&mut self, link: &Link, deadline: Instant) -> Result<()> {
-        match self.sender()?.hand_over(deadline) {
+        let handed_over = self.sender()?.hand_over(deadline);
+        if self.frames.are_shared() && self.still_holds() {
+            link.list(&mut self.is_listed);
+        }
+        match handed_over {
             Ok(()) => Ok(()),
             // It is sealed, so it is written: the next call sees to its leaving.
             Err(sealift_io::Error::Deadline { .. }) => {
@@ -340,6 +347,24 @@ impl Outflow {
             }
             wait(sender, deadline.min(Instant::now() + LOOK_UP_EVERY))?;
         }
+    }
+
+    /// Sends home what came back already; whether something is still under way.
+    fn still_holds(&mut self) -> bool {
+        let in_flight = self.sender.as_ref().map_or(0, Sender::in_flight);
+        if in_flight == 0 {
+            // No system call, as nothing else can come back.
+            self.drain();
+        }
+        in_flight > 0
+    }
+
+    /// Looks whether something came back, for one who needs a frame; as
+    /// [`still_holds`](Outflow::still_holds).
+    pub(crate) fn reap(&mut self) -> bool {
+        self.drain();
+        self.is_listed = self.still_holds();
+        self.is_listed
     }
 
     /// Sends leases home that came back.

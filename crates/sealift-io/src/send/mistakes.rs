@@ -141,7 +141,8 @@ fn the_error_queue_is_read_until_it_is_empty() {
     let drain = std::thread::spawn(move || peer.read_to_end(&mut Vec::new()).unwrap());
     let chooser = Chooser::new(Policy::AlwaysZeroCopy, THRESHOLD_BYTES);
     let mut machine = Machine::new(Kind::Stream, LIMITS, chooser);
-    let mut port = SendmsgPort::new(Kind::Stream, Some(LIMITS.requests), SegmentSize::cleared(&stream));
+    let mut port =
+        SendmsgPort::new(Kind::Stream, Some(LIMITS.requests), SegmentSize::cleared(&stream));
     let deadline = Instant::now() + Duration::from_secs(30);
     let (mut pushed, mut back) = (0, 0);
     while back < MESSAGES {

@@ -30,29 +30,43 @@ struct Slot<T> {
     value: T,
 }
 
-/// Slots keep their value when they are given back, so its allocations are used again.
+/// Slots keep their value when they are given back, so its allocations are used again. They are
+/// made when they are first needed: a sender that never has much under way stays small.
 pub(crate) struct Slots<T> {
-    slots: Box<[Slot<T>]>,
+    slots: Vec<Slot<T>>,
     free: Vec<u16>,
+    capacity: usize,
 }
 
 impl<T: Default> Slots<T> {
-    /// At most 65,536 slots.
+    /// Room for `capacity` slots, at most 65,536.
     pub(crate) fn new(capacity: usize) -> Self {
-        let capacity = capacity.min(1 << 16);
-        let slot = || Slot { generation: 0, value: T::default() };
-        Self {
-            slots: (0..capacity).map(|_| slot()).collect(),
-            free: (0..capacity).rev().map(|index| index as u16).collect(),
-        }
+        Self { slots: Vec::new(), free: Vec::new(), capacity: capacity.min(1 << 16) }
     }
 
     /// Takes a slot; its value is whatever the last holder left.
+    #[inline]
     pub(crate) fn take(&mut self) -> Option<(Key, &mut T)> {
-        let index = self.free.pop()?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => self.make()?,
+        };
         let slot = &mut self.slots[usize::from(index)];
         slot.generation = slot.generation.wrapping_add(1);
         Some((Key { index, generation: slot.generation }, &mut slot.value))
+    }
+
+    /// One slot more, if there may be.
+    #[cold]
+    fn make(&mut self) -> Option<u16> {
+        let index = self.slots.len();
+        if index == self.capacity {
+            return None;
+        }
+        self.slots.push(Slot { generation: 0, value: T::default() });
+        // Giving it back will not allocate.
+        self.free.reserve(self.slots.len());
+        Some(index as u16)
     }
 
     /// Gives a slot back; its key is stale from now on. What is in it can be looked at once more.
@@ -80,7 +94,7 @@ impl<T: Default> Slots<T> {
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.slots.len()
+        self.capacity
     }
 
     pub(crate) fn in_use(&self) -> usize {
@@ -105,6 +119,17 @@ mod tests {
         assert_eq!((slots.in_use(), slots.free.len()), (0, 1));
         let (again, _) = slots.take().unwrap();
         assert_ne!(again, key);
+    }
+
+    #[test]
+    fn slots_are_made_when_they_are_needed_and_no_more_than_there_may_be() {
+        let mut slots: Slots<u32> = Slots::new(3);
+        let (first, _) = slots.take().unwrap();
+        slots.give_back(first);
+        slots.take().unwrap();
+        assert_eq!((slots.slots.len(), slots.in_use(), slots.capacity()), (1, 1, 3));
+        assert!(slots.take().is_some() && slots.take().is_some() && slots.take().is_none());
+        assert_eq!((slots.slots.len(), slots.in_use()), (3, 3));
     }
 
     #[test]
