@@ -17,8 +17,10 @@ use rustls::ConnectionTrafficSecrets as Secrets;
 use sealift_crypto::{Key, Limits, NONCE_BYTES, Nonce, Suite, TAG_BYTES};
 use zeroize::Zeroize;
 
-use crate::error::{Error, Result};
-use crate::record::{HEADER_BYTES, MOST_EXPANSION_TLS12_BYTES, MOST_EXPANSION_TLS13_BYTES};
+use crate::error::{Error, Result, Violation};
+use crate::record::{
+    ContentType, HEADER_BYTES, Header, MOST_EXPANSION_TLS12_BYTES, MOST_EXPANSION_TLS13_BYTES,
+};
 
 /// The part of a TLS 1.2 AES-GCM nonce that travels with the record, in bytes.
 pub(crate) const EXPLICIT_BYTES: usize = 8;
@@ -58,6 +60,17 @@ impl Layout {
     /// By how much the body of a peer's record may be longer than the most plaintext.
     pub(crate) fn most_expansion_bytes(self) -> usize {
         if self.is_tls13() { MOST_EXPANSION_TLS13_BYTES } else { MOST_EXPANSION_TLS12_BYTES }
+    }
+
+    /// The room that a record's plaintext needs: its length, and in TLS 1.3 its type and padding.
+    pub(crate) fn room_bytes(self, header: &Header) -> Result<usize> {
+        let expected = !self.is_tls13() || header.content == ContentType::ApplicationData;
+        if !expected || header.content == ContentType::ChangeCipherSpec {
+            return Err(Error::Peer(Violation::UnexpectedMessage));
+        }
+        let room = header.body_bytes.checked_sub(self.explicit_bytes() + TAG_BYTES);
+        // A body that cannot hold even an empty record was not sealed by anybody.
+        room.filter(|&room| room > 0 || !self.is_tls13()).ok_or(Error::Inauthentic)
     }
 }
 

@@ -13,22 +13,18 @@
 //! 2. Records are opened one by one, in order, and each with the key that its predecessor left:
 //!    none is opened ahead of a KeyUpdate.
 //! 3. Room is held while something lies in it, or is about to.
-//! 4. What carries no data is counted, and too much of it in a row is refused.
 
 use std::ops::Range;
 
 use zeroize::Zeroize;
 
-use crate::alert::Alert;
+use crate::control::Control;
 use crate::epoch::Epoch;
-use crate::error::{Error, Result, Violation};
-use crate::opening::{Opened, Opening};
-use crate::post_handshake::{Message, PostHandshake, Side};
+use crate::error::Result;
+use crate::opening::Opening;
+use crate::post_handshake::Side;
 use crate::record::{ContentType, MOST_RECORD_BYTES, whole_record};
 use crate::room::Room;
-
-/// Messages without data in a row that are suffered.
-const MOST_FRUITLESS: u32 = 1024;
 
 /// What came of the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,14 +76,13 @@ impl Inflow {
             bytes = Room::take();
             bytes[..received.len()].copy_from_slice(received);
         }
-        let tls13 = opening.is_tls13();
-        let post_handshake = PostHandshake::new(side, tls13);
+        let control = Control::new(side, opening.is_tls13());
         Self {
             bytes,
             sealed: 0..received.len(),
             staged: 0..0,
             opening,
-            control: Control { post_handshake, tls13, fruitless: 0 },
+            control,
             counts: Counts::default(),
         }
     }
@@ -186,66 +181,6 @@ impl Inflow {
         self.staged.start += count;
         self.counts.staged_bytes += count as u64;
         count
-    }
-}
-
-/// What becomes of an opened record.
-struct Control {
-    post_handshake: PostHandshake,
-    tls13: bool,
-    /// Messages without data since the last data.
-    fruitless: u32,
-}
-
-impl Control {
-    /// Judges a record by its type; `None` if it leads to nothing by itself.
-    fn take(&mut self, opened: Opened, content: &[u8]) -> Result<Option<Step>> {
-        let is_handshake = opened.content == ContentType::Handshake;
-        if !is_handshake && !self.post_handshake.is_between_messages() {
-            return Err(Error::Peer(Violation::UnexpectedMessage));
-        }
-        match opened.content {
-            ContentType::ApplicationData if content.is_empty() => {
-                self.suffer()?;
-                Ok(None)
-            }
-            ContentType::ApplicationData => {
-                self.fruitless = 0;
-                Ok(Some(Step::Data(content.len())))
-            }
-            ContentType::Handshake => {
-                self.post_handshake.push(content)?;
-                Ok(None)
-            }
-            ContentType::Alert => match Alert::parse(content, self.tls13)? {
-                Alert::CloseNotify => Ok(Some(Step::Ended)),
-                Alert::Fatal(description) => Err(Error::Alert(description)),
-                Alert::Warning => {
-                    self.suffer()?;
-                    Ok(None)
-                }
-            },
-            ContentType::ChangeCipherSpec => Err(Error::Peer(Violation::UnexpectedMessage)),
-        }
-    }
-
-    fn next_message(&mut self) -> Result<Option<Step>> {
-        let step = match self.post_handshake.next()? {
-            None => return Ok(None),
-            Some(Message::Ticket(ticket)) => Step::Ticket(ticket.to_vec()),
-            Some(Message::KeyUpdate { is_requested }) => Step::KeyUpdate { is_requested },
-            Some(Message::Renegotiation) => Step::Renegotiation,
-        };
-        self.suffer()?;
-        Ok(Some(step))
-    }
-
-    fn suffer(&mut self) -> Result<()> {
-        self.fruitless += 1;
-        if self.fruitless > MOST_FRUITLESS {
-            return Err(Error::Peer(Violation::Fruitless));
-        }
-        Ok(())
     }
 }
 

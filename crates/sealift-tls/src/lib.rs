@@ -35,6 +35,7 @@ mod alert;
 #[cfg(feature = "tokio")]
 mod async_stream;
 mod builder;
+mod control;
 mod epoch;
 mod error;
 mod frames;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use sealift_crypto::{Nonce, TAG_BYTES};
+use sealift_crypto::Nonce;
 
 use crate::epoch::{Epoch, associated_tls12};
 use crate::error::{Error, Result, Violation};
@@ -43,15 +43,9 @@ impl Opening {
         self.epoch.layout.most_expansion_bytes()
     }
 
-    /// The room that a record's plaintext needs: its length, and in TLS 1.3 its type and padding.
+    /// See [`Layout::room_bytes`].
     pub(crate) fn room_bytes(&self, header: &Header) -> Result<usize> {
-        let expected = !self.is_tls13() || header.content == ContentType::ApplicationData;
-        if !expected || header.content == ContentType::ChangeCipherSpec {
-            return Err(Error::Peer(Violation::UnexpectedMessage));
-        }
-        let room = header.body_bytes.checked_sub(self.epoch.layout.explicit_bytes() + TAG_BYTES);
-        // A body that cannot hold even an empty record was not sealed by anybody.
-        room.filter(|&room| room > 0 || !self.is_tls13()).ok_or(Error::Inauthentic)
+        self.epoch.layout.room_bytes(header)
     }
 
     /// Opens `record` into `into`, which has exactly the room that it needs. If it is not

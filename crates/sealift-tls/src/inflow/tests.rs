@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use sealift_crypto::{Key, Limits, Nonce, Suite};
 
 use super::*;
+use crate::control::MOST_FRUITLESS;
+use crate::error::{Error, Violation};
 use crate::post_handshake::key_update;
 use crate::record::HEADER_BYTES;
 use crate::room::ROOM_BYTES;
