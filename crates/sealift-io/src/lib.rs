@@ -47,6 +47,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod ktls;
 mod message;
 mod netlink;
 #[allow(unsafe_code)]

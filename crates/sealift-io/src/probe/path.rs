@@ -13,6 +13,7 @@ use super::finding::{Finding, Verdict};
 use super::proc::{self, PacketListener};
 use super::sockets;
 use crate::error::Error;
+use crate::ktls;
 use crate::netlink::{Link, Netlink, RouteAnswer};
 use crate::sys::netdev::Features;
 
@@ -82,6 +83,8 @@ struct See {
     links: Vec<Link>,
     /// What is active, and what could be switched.
     offloads: Option<(Offloads, Offloads)>,
+    /// The same of kernel TLS: sealing, and opening.
+    tls: Option<[(bool, bool); 2]>,
     listeners: Option<Vec<PacketListener>>,
 }
 
@@ -92,11 +95,15 @@ impl See {
         let link = netlink.link(answer.device.ok_or(unreachable)?)?;
         let links = netlink.links()?;
         let ipv6 = destination.is_ipv6();
-        let offloads = Features::of(&*netlink, &link.name).ok().map(|features| {
+        let features = Features::of(&*netlink, &link.name).ok();
+        let tls = features.as_ref().map(|features| {
+            ktls::OFFLOADS.map(|name| (features.has(name), features.can_change(name)))
+        });
+        let offloads = features.map(|features| {
             let active = Offloads::those(ipv6, |name| features.has(name));
             (active, Offloads::those(ipv6, |name| features.can_change(name)))
         });
-        Ok(Self { answer, link, links, offloads, listeners: proc::packet_listeners() })
+        Ok(Self { answer, link, links, offloads, tls, listeners: proc::packet_listeners() })
     }
 
     fn judge(self, destination: IpAddr) -> (Option<Route>, Vec<Finding>) {
@@ -123,6 +130,8 @@ impl See {
                 "cut by the kernel: slower, not copied",
                 |offloads| offloads.udp_segmentation,
             ),
+            self.tls_offload(("path.tls_sealing", "device seals TLS"), 0),
+            self.tls_offload(("path.tls_opening", "device opens TLS"), 1),
             self.unheard(),
             sockets::plain_tcp("path.plain_tcp"),
         ];
@@ -165,6 +174,20 @@ impl See {
                     .remedy(format!("ethtool -K {device} {switch} on"))
             }
             Some(_) => Finding::no(name, title, format!("{device} has none: {without}")),
+        }
+    }
+
+    /// Where `--ktls auto` uses the kernel's TLS.
+    fn tls_offload(&self, (name, title): (&'static str, &'static str), way: usize) -> Finding {
+        let device = &self.link.name;
+        match self.tls.map(|ways| ways[way]) {
+            None => Finding::unknown(name, title, format!("{device} does not say")),
+            Some((true, _)) => Finding::yes(name, title),
+            Some((false, true)) => Finding::no(name, title, format!("off in {device}"))
+                .remedy(format!("ethtool -K {device} {} on", ktls::OFFLOADS[way])),
+            Some((false, false)) => {
+                Finding::no(name, title, format!("{device} cannot: records are made here"))
+            }
         }
     }
 
@@ -317,5 +340,8 @@ mod tests {
         let path = probe_path(IpAddr::V4(Ipv4Addr::LOCALHOST));
         assert_eq!(path.zero_copy.verdict, Verdict::No, "{path}");
         assert_eq!(path.route.as_ref().map(|route| route.kind.as_str()), Some("loopback"));
+        for name in ["path.tls_sealing", "path.tls_opening"] {
+            assert_eq!(path.finding(name).map(|finding| finding.verdict), Some(Verdict::No));
+        }
     }
 }

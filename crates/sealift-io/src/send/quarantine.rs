@@ -154,9 +154,10 @@ impl Ward {
 }
 
 /// Makes the kernel let go: resets a TCP connection, shuts a unix one down. Datagrams that a device
-/// holds are out of reach.
+/// holds are out of reach. Kernel TLS refuses to disconnect; there the close is the reset.
 pub(crate) fn abort(socket: &OwnedFd, kind: Kind) {
     if kind == Kind::Stream && socket::disconnect(socket.as_fd()).is_err() {
+        let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
         let _ = shutdown(socket, Shutdown::Both);
     }
 }

@@ -4,6 +4,7 @@ mod address;
 #[cfg(feature = "baseline")]
 pub(crate) mod baseline;
 pub(crate) mod control;
+pub(crate) mod ktls;
 pub(crate) mod mapping;
 #[cfg(feature = "sandbox")]
 pub(crate) mod namespace;
