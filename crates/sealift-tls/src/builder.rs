@@ -1,16 +1,20 @@
 //! From a socket to a stream: how it sends, out of which memory, and the handshake.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
-use sealift_crypto::Limits;
+use sealift_crypto::{Engine, Limits};
 use sealift_io::{Backend, Policy, Pool, Receiver, Ring, Sender, SenderBuilder};
 
+use crate::bulk::{Bulk, SealingEngine};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::handshake::{self, Done, Wire};
 use crate::inflow::Inflow;
@@ -36,7 +40,35 @@ pub struct TlsStreamBuilder {
     ring: Option<Ring>,
     backend: Option<Backend>,
     messages: usize,
+    sealing_engine: Option<Entrusted<SealingEngine>>,
     limits: Option<Limits>,
+}
+
+/// What only one stream can have, in a builder that may be cloned: the first stream takes it.
+struct Entrusted<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Entrusted<T> {
+    fn new(entrusted: T) -> Self {
+        Self(Arc::new(Mutex::new(Some(entrusted))))
+    }
+
+    fn take(&self) -> Result<T> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken
+            .ok_or(Error::Caller { what: "another stream has taken the engine: give each its own" })
+    }
+}
+
+impl<T> Clone for Entrusted<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for Entrusted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an engine")
+    }
 }
 
 impl Default for TlsStreamBuilder {
@@ -47,6 +79,7 @@ impl Default for TlsStreamBuilder {
             ring: None,
             backend: None,
             messages: FRAMES_IN_FLIGHT + KEPT_PLACES,
+            sealing_engine: None,
             limits: None,
         }
     }
@@ -88,6 +121,15 @@ impl TlsStreamBuilder {
         self
     }
 
+    /// Seals on `engine` what is given away by [`send_owned`](TlsWriter::send_owned) or sent from a
+    /// file: many records of one connection at a time. Everything else is sealed by the caller, as
+    /// without an engine. It is for one stream: of the builder and its clones, the first to shake
+    /// hands takes it, and the others are refused with [`Error::Caller`].
+    pub fn sealing_engine(mut self, engine: impl Engine<Bytes, Frame> + 'static) -> Self {
+        self.sealing_engine = Some(Entrusted::new(Box::new(engine)));
+        self
+    }
+
     /// For a task of a runtime: without a ring, unless one was asked for. A ring that tasks share
     /// would wake all of them for each one's answers; a socket wakes its own task.
     #[cfg(feature = "tokio")]
@@ -110,7 +152,8 @@ impl TlsStreamBuilder {
     /// # Errors
     /// [`Error::Handshake`] with what rustls found wrong; [`Error::Alert`] with what the peer did;
     /// [`Error::Deadline`]; [`Error::Io`] if the connection failed; [`Error::Caller`] for another
-    /// kind of socket, or a pool whose frames are too small.
+    /// kind of socket, a pool whose frames are too small, or an engine that cannot seal what was
+    /// agreed on.
     pub fn connect(
         self,
         socket: impl Into<OwnedFd>,
@@ -143,6 +186,7 @@ impl TlsStreamBuilder {
         if self.limits.is_some_and(|limits| limits.seals < FEWEST_SEALS) {
             return Err(Error::Caller { what: "a key's limit is at least 8 records" });
         }
+        let engine = self.sealing_engine.as_ref().map(Entrusted::take).transpose()?;
         let frames = Frames::new(self.pool.clone())?;
         if frames.pool().stats().frame_bytes <= MOST_OVERHEAD_BYTES {
             return Err(Error::Caller { what: "the pool's frames have no room for a record" });
@@ -157,7 +201,7 @@ impl TlsStreamBuilder {
                 return Err(error);
             }
         };
-        self.assemble(done, sender, frames, receiver)
+        self.assemble(done, sender, engine, frames, receiver)
     }
 
     fn sender_builder(&self) -> Result<SenderBuilder> {
@@ -185,6 +229,7 @@ impl TlsStreamBuilder {
         self,
         done: Done,
         sender: Sender,
+        engine: Option<SealingEngine>,
         frames: Frames,
         receiver: Receiver,
     ) -> Result<TlsStream> {
@@ -198,8 +243,12 @@ impl TlsStreamBuilder {
         let sealing = Sealing::new(Epoch::new(number, transmit, tls13, self.limits)?);
         let (number, receive) = secrets.rx;
         let opening = Opening::new(Epoch::new(number, receive, tls13, None)?);
+        if engine.as_ref().is_some_and(|engine| !Bulk::suits(engine, &sealing)) {
+            let what = "the engine cannot seal the records that were agreed on: use a router";
+            return Err(Error::Caller { what });
+        }
         let socket = sender.socket().clone();
-        let outflow = Outflow::new(sender, frames, sealing, self.messages);
+        let outflow = Outflow::new(sender, frames, sealing, engine, self.messages);
         let secrets = Secrets::new(kept, self.limits);
         let link = Link::new(outflow, secrets, negotiated, socket);
         let reader = TlsReader::new(link.clone(), receiver, Inflow::new(side, opening, &received));

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use rustls::AlertDescription;
 
 use crate::alert;
@@ -54,6 +55,17 @@ pub enum Error {
     /// The connection below failed, or the system did.
     #[error(transparent)]
     Io(sealift_io::Error),
+}
+
+/// Memory that was given away and not taken, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Refused {
+    /// What was not taken, given back.
+    pub rest: Bytes,
+    /// Why: [`Error::Deadline`] to give it again later, or what ended the connection.
+    #[source]
+    pub error: Error,
 }
 
 /// In what way a peer did not keep to the protocol.
@@ -149,6 +161,18 @@ impl From<sealift_crypto::Error> for Error {
             sealift_crypto::Error::Engine { engine, what } => Self::Engine { engine, what },
             _ => Self::Inauthentic,
         }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> Self {
+        refused.error.into()
     }
 }
 

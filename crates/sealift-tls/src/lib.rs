@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  write ──► Pieces ──► Sealing ──► Lease ──► sealift_io::Sender ──► kernel      outflow.rs
+//!  send_owned ──► Job ──► an engine ──► in order ──┘│                            bulk.rs
 //!                                                   │ rustls: secrets, tickets   link.rs
 //!  read ◄── the caller's memory ◄── Opening ◄── received bytes ◄──── kernel      inflow.rs
 //! ```
@@ -35,9 +36,11 @@ mod alert;
 #[cfg(feature = "tokio")]
 mod async_stream;
 mod builder;
+mod bulk;
 mod control;
 mod epoch;
 mod error;
+mod frame;
 mod frames;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -62,9 +65,12 @@ mod stream;
 #[cfg(feature = "tokio")]
 pub use async_stream::AsyncTlsStream;
 pub use builder::TlsStreamBuilder;
-pub use error::{Error, Result, Violation};
+pub use error::{Error, Refused, Result, Violation};
+pub use frame::Frame;
 pub use split::{Closed, TlsReader, TlsWriter};
-pub use stats::Stats;
+pub use stats::{Offload, Stats};
 pub use stream::TlsStream;
 
+pub use bytes::Bytes;
 pub use rustls;
+pub use sealift_crypto;

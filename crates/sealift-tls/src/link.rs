@@ -198,8 +198,8 @@ impl Link {
             staged_bytes: opened.staged_bytes.load(Ordering::Relaxed),
             key_updates: opened.key_updates.load(Ordering::Relaxed),
         };
-        let (sealed, sender) =
-            self.with_outflow(|outflow| (outflow.counts, outflow.sender_stats()));
-        Stats::new(&sealed, &counts, sender)
+        let (sealed, sealing, sender) = self
+            .with_outflow(|outflow| (outflow.counts(), outflow.offload(), outflow.sender_stats()));
+        Stats::new(&sealed, &counts, sealing, sender)
     }
 }

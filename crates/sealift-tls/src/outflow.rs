@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!  the caller's memory ──seal──► Lease: record │ record │ record ──► Sender ──► kernel
-//!                                  ▲                                              │
-//!                                 Pool ◄────────────── drained ◄──────────────────┘
+//!                                  ▲                                  ▲           │
+//!                                 Pool ◄────────────── drained ◄──────│───────────┘
+//!  owned memory ──► Bulk: sealed by an engine, released in order ─────┘
 //! ```
 //!
 //! 1. What is sealed is sent, in the order of its numbers: a record goes to the sender before the
-//!    next is sealed, or nothing is sealed any more.
+//!    next is sealed, or takes its place behind what an engine seals (`bulk.rs`), or nothing is
+//!    sealed any more.
 //! 2. Places in the sender are kept for records that are not data, so that those never wait for a
 //!    peer that does not read.
 
@@ -20,6 +22,7 @@ use rustls::AlertDescription;
 use sealift_io::{Lease, Message, Sender, Tally};
 
 use crate::alert::Alert;
+use crate::bulk::{Bulk, Retired, SealingEngine};
 use crate::error::{Error, Result};
 use crate::frames::Frames;
 use crate::link::{Link, Wants};
@@ -27,6 +30,9 @@ use crate::pieces::Pieces;
 use crate::post_handshake::key_update;
 use crate::record::{ContentType, MOST_PLAINTEXT_BYTES};
 use crate::sealing::Sealing;
+use crate::stats::Offload;
+
+mod elsewhere;
 
 /// Places in the sender for records that are not data (invariant 2).
 pub(crate) const KEPT_PLACES: usize = 4;
@@ -43,6 +49,18 @@ pub(crate) struct Counts {
     pub(crate) key_updates: u64,
 }
 
+impl Counts {
+    /// Both together.
+    fn and(self, more: Self) -> Self {
+        Self {
+            records: self.records + more.records,
+            bytes: self.bytes + more.bytes,
+            gathered_bytes: self.gathered_bytes + more.gathered_bytes,
+            key_updates: self.key_updates + more.key_updates,
+        }
+    }
+}
+
 /// The writing side of a connection.
 pub(crate) struct Outflow {
     /// `None` once closed.
@@ -53,16 +71,31 @@ pub(crate) struct Outflow {
     /// Among the holders of shared frames.
     is_listed: bool,
     sealing: Sealing,
+    /// What an engine seals; `None` without one, and once it has ended.
+    bulk: Option<Bulk>,
     /// Messages of data that may be under way.
     places: usize,
     most_plaintext_bytes: usize,
-    pub(crate) counts: Counts,
+    counts: Counts,
     last_stats: sealift_io::Stats,
+    last_offload: Option<Offload>,
+}
+
+/// How the writing side ended.
+pub(crate) struct Ending {
+    pub(crate) sender: sealift_io::Closed,
+    pub(crate) bulk: Retired,
 }
 
 impl Outflow {
-    /// `messages` is what the sender holds.
-    pub(crate) fn new(sender: Sender, frames: Frames, sealing: Sealing, messages: usize) -> Self {
+    /// `messages` is what the sender holds; `engine` suits `sealing`.
+    pub(crate) fn new(
+        sender: Sender,
+        frames: Frames,
+        sealing: Sealing,
+        engine: Option<SealingEngine>,
+        messages: usize,
+    ) -> Self {
         let room = frames.pool().stats().frame_bytes.saturating_sub(sealing.record_bytes(0));
         Self {
             last_stats: sender.stats(),
@@ -71,9 +104,11 @@ impl Outflow {
             frames,
             is_listed: false,
             sealing,
+            bulk: engine.map(|engine| Bulk::new(engine, messages)),
             places: messages - KEPT_PLACES,
             most_plaintext_bytes: room.min(MOST_PLAINTEXT_BYTES),
             counts: Counts::default(),
+            last_offload: None,
         }
     }
 
@@ -134,6 +169,9 @@ impl Outflow {
         deadline: Instant,
     ) -> Result<u64> {
         self.begin(link, deadline)?;
+        if self.bulk.as_ref().is_some_and(Bulk::seals_in_place) {
+            return self.write_file_elsewhere(link, file, range, deadline);
+        }
         let mut at = range.start;
         let mut is_cut = false;
         while at < range.end && !is_cut {
@@ -164,30 +202,55 @@ impl Outflow {
         Ok(at - range.start)
     }
 
-    /// Checks that something can be written, and waits until what was written before has left.
+    /// Checks that something can be written, and waits until what was written before has left,
+    /// unless the engine is still at it: then this goes behind that.
     fn begin(&mut self, link: &Link, deadline: Instant) -> Result<()> {
-        link.check()?;
-        if self.is_ended {
-            return Err(Error::Closed);
+        self.check_open(link)?;
+        self.pump(link)?;
+        match self.is_idle() {
+            true => Ok(self.sender()?.hand_over(deadline)?),
+            false => Ok(()),
         }
-        Ok(self.sender()?.hand_over(deadline)?)
+    }
+
+    fn check_open(&self, link: &Link) -> Result<()> {
+        link.check()?;
+        if self.is_ended { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// Waits until the kernel has what was written.
     fn finish(&mut self, link: &Link, deadline: Instant) -> Result<()> {
-        let handed_over = self.sender()?.hand_over(deadline);
-        if self.frames.are_shared() && self.still_holds() {
-            link.list(&mut self.is_listed);
-        }
+        let handed_over = self.hand_over(link, deadline);
+        self.list(link);
         match handed_over {
-            Ok(()) => Ok(()),
-            // It is sealed, so it is written: the next call sees to its leaving.
-            Err(sealift_io::Error::Deadline { .. }) => {
+            // It is sealed, or begun, so it is written: the next call sees to its leaving.
+            Err(Error::Deadline) => {
                 link.want(Wants::PUMP);
                 Ok(())
             }
+            outcome => outcome,
+        }
+    }
+
+    /// Waits until something under way may have come on, but not for long: others may have brought
+    /// a frame home, or the reading half may have ended the connection.
+    fn wait(&mut self, deadline: Instant) -> Result<()> {
+        let soon = deadline.min(Instant::now() + LOOK_UP_EVERY);
+        if let Some(bulk) = self.bulk.as_mut().filter(|bulk| !bulk.is_idle()) {
+            bulk.wait(soon);
+            return Ok(());
+        }
+        match self.sender()?.wait(soon) {
+            // What came back is dropped, so that its lease goes home.
+            Ok(_) | Err(sealift_io::Error::Deadline { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Messages of this stream that are under way.
+    fn in_flight(&self) -> usize {
+        let begun = self.bulk.as_ref().map_or(0, Bulk::len);
+        self.sender.as_ref().map_or(0, Sender::in_flight) + begun
     }
 
     fn count(&mut self, plaintext_bytes: usize) {
@@ -265,6 +328,7 @@ impl Outflow {
         if !link.wants(Wants::ANY) || self.sender.is_none() {
             return Ok(());
         }
+        self.pump(link)?;
         self.drain();
         if self.is_ended {
             link.take_want(Wants::ANSWER | Wants::REFUSAL);
@@ -275,9 +339,8 @@ impl Outflow {
         if self.has_kept_place() && link.take_want(Wants::REFUSAL) {
             self.send_alert(AlertDescription::NoRenegotiation)?;
         }
-        let sender = self.sender()?;
-        sender.submit()?;
-        if sender.is_handed_over() {
+        self.sender()?.submit()?;
+        if self.is_handed_over() {
             link.take_want(Wants::PUMP);
         } else {
             link.want(Wants::PUMP);
@@ -286,42 +349,62 @@ impl Outflow {
     }
 
     fn has_kept_place(&self) -> bool {
-        let in_flight = self.sender.as_ref().map_or(usize::MAX, Sender::in_flight);
-        in_flight < self.places + KEPT_PLACES - 1
+        self.in_flight() < self.places + KEPT_PLACES - 1
+    }
+
+    /// Sends a sealed message, behind what the engine is at.
+    fn send(&mut self, message: Message) -> Result<()> {
+        let Some(bulk) = self.bulk.as_mut().filter(|bulk| !bulk.is_idle()) else {
+            return self.push(message);
+        };
+        if !bulk.append(message) {
+            self.drop_sender();
+            return Err(Error::Io(sealift_io::Error::Full));
+        }
+        self.release()
     }
 
     /// Hands a sealed message over; nothing may be sealed after one that is refused (invariant 1).
-    fn send(&mut self, message: Message) -> Result<()> {
+    fn push(&mut self, message: Message) -> Result<()> {
         let refused = match self.sender()?.send(message) {
             Ok(_) => return Ok(()),
             Err(refused) => refused.error,
         };
         // After a fault the sender refuses everything by itself.
-        let is_sound = |sender: &Sender| sender.fault().is_none();
-        if let Some(sender) = self.sender.take_if(|sender| is_sound(sender)) {
-            self.last_stats = sender.stats();
+        if self.sender()?.fault().is_none() {
+            self.drop_sender();
         }
         Err(refused.into())
+    }
+
+    /// Sends nothing any more.
+    fn drop_sender(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            self.last_stats = sender.stats();
+        }
     }
 
     /// A frame, and a place in the sender for it.
     fn lease(&mut self, link: &Link, deadline: Instant) -> Result<Lease> {
         loop {
             self.wait_for_place(link, deadline)?;
-            let in_flight = self.sender()?.in_flight();
+            let in_flight = self.in_flight();
+            if in_flight == 0 && self.frames.pool().free_frames() == 0 {
+                self.bulk.iter_mut().for_each(Bulk::recall);
+            }
             if let Some(lease) = self.frames.try_lease(in_flight)? {
                 return Ok(lease);
             }
-            // Frames come home from this sender, or from whoever shares the pool.
-            let soon = Instant::now() + LOOK_UP_EVERY;
-            let sender = self.sender.as_mut().filter(|sender| sender.in_flight() > 0);
-            match sender {
-                Some(sender) => wait(sender, deadline.min(soon))?,
-                None => match self.frames.pool().lease_before(deadline.min(soon)) {
+            // Frames come home from this stream, or from whoever shares the pool.
+            if self.in_flight() > 0 {
+                self.wait(deadline)?;
+            } else {
+                match self.frames.pool().lease_before(deadline.min(Instant::now() + LOOK_UP_EVERY))
+                {
                     Ok(lease) => return Ok(lease),
                     Err(sealift_io::Error::Full) => {}
                     Err(error) => return Err(error.into()),
-                },
+                }
             }
             if Instant::now() >= deadline {
                 return Err(Error::Deadline);
@@ -329,34 +412,40 @@ impl Outflow {
         }
     }
 
-    /// Waits until there is a place in the sender for data.
+    /// Waits until there is a place for data.
     pub(crate) fn wait_for_place(&mut self, link: &Link, deadline: Instant) -> Result<()> {
         loop {
             link.check()?;
+            self.pump(link)?;
             self.drain();
-            let places = self.places;
-            let sender = self.sender()?;
-            if let Some(fault) = sender.fault() {
+            if let Some(fault) = self.sender()?.fault() {
                 return Err(fault.clone().into());
             }
-            if sender.in_flight() < places {
+            if self.in_flight() < self.places {
                 return Ok(());
             }
             if Instant::now() >= deadline {
                 return Err(Error::Deadline);
             }
-            wait(sender, deadline.min(Instant::now() + LOOK_UP_EVERY))?;
+            self.wait(deadline)?;
         }
     }
 
     /// Sends home what came back already; whether something is still under way.
     fn still_holds(&mut self) -> bool {
-        let in_flight = self.sender.as_ref().map_or(0, Sender::in_flight);
+        let in_flight = self.in_flight();
         if in_flight == 0 {
             // No system call, as nothing else can come back.
             self.drain();
         }
         in_flight > 0
+    }
+
+    /// Adds this stream to the holders of shared frames, if it is one.
+    fn list(&mut self, link: &Link) {
+        if self.frames.are_shared() && self.still_holds() {
+            link.list(&mut self.is_listed);
+        }
     }
 
     /// Looks whether something came back, for one who needs a frame; as
@@ -376,7 +465,7 @@ impl Outflow {
 
     /// Waits until everything written before has left this machine's memory.
     pub(crate) fn flush(&mut self, link: &Link, deadline: Instant) -> Result<Tally> {
-        link.check()?;
+        self.settle(link, deadline)?;
         let tally = self.sender()?.flush(deadline)?;
         self.drain();
         Ok(tally)
@@ -384,7 +473,7 @@ impl Outflow {
 
     /// Waits until the kernel has everything written before.
     pub(crate) fn hand_over(&mut self, link: &Link, deadline: Instant) -> Result<()> {
-        link.check()?;
+        self.settle(link, deadline)?;
         Ok(self.sender()?.hand_over(deadline)?)
     }
 
@@ -406,15 +495,20 @@ impl Outflow {
         Ok(())
     }
 
-    /// Sends close_notify and closes the sender.
-    pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<sealift_io::Closed> {
-        let notified = self.notify_end(link);
+    /// Sends close_notify and closes the sender. What the engine has not done by the deadline is
+    /// lost.
+    pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<Ending> {
+        let notified = self.notify_end(link).and_then(|()| match self.settle(link, deadline) {
+            Err(Error::Deadline) => Ok(()),
+            settled => settled,
+        });
+        let bulk = self.retire();
         let Some(sender) = self.sender.take() else {
             return Err(notified.err().unwrap_or(Error::Closed));
         };
-        let closed = sender.close(deadline);
-        self.last_stats = closed.stats.clone();
-        notified.map(|()| closed)
+        let sender = sender.close(deadline);
+        self.last_stats = sender.stats.clone();
+        notified.map(|()| Ending { sender, bulk })
     }
 
     /// The sender's figures, the last ones once it is closed.
@@ -428,16 +522,8 @@ impl Outflow {
     }
 }
 
-/// Waits until something comes back, which is dropped, so that its lease goes home.
-fn wait(sender: &mut Sender, deadline: Instant) -> Result<()> {
-    match sender.wait(deadline) {
-        Ok(_) | Err(sealift_io::Error::Deadline { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Reads as much of `into` as the file has from `at` on.
-fn read_whole(file: BorrowedFd<'_>, at: u64, into: &mut [u8]) -> Result<usize> {
+pub(crate) fn read_whole(file: BorrowedFd<'_>, at: u64, into: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < into.len() {
         match rustix::io::pread(file, &mut into[filled..], at + filled as u64) {

@@ -9,6 +9,8 @@
 
 use std::ops::Range;
 
+use sealift_crypto::{Key, Unit};
+
 use crate::epoch::{Epoch, Layout, associated_tls12};
 use crate::error::Result;
 use crate::record::{ContentType, HEADER_BYTES, Header};
@@ -36,9 +38,19 @@ impl Sealing {
         self.epoch.layout
     }
 
+    /// The key that seals now; jobs hold it as long as they need it.
+    pub(crate) fn key(&self) -> &Key {
+        &self.epoch.key
+    }
+
     /// Whether the key has to be replaced before more data is sealed.
     pub(crate) fn is_spent(&self) -> bool {
-        self.epoch.seals_left() <= KEPT_BACK
+        !self.may_seal_behind(0)
+    }
+
+    /// Whether the key may seal a record of data behind `planned` ones that it has not counted.
+    pub(crate) fn may_seal_behind(&self, planned: usize) -> bool {
+        self.epoch.seals_left() > KEPT_BACK + planned as u64
     }
 
     /// The length of a record of `plaintext_bytes`.
@@ -93,6 +105,23 @@ impl Sealing {
         Ok(record.len_bytes)
     }
 
+    /// Makes the next record of application data a unit of a job: its plaintext lies at `from` of
+    /// the source, and its record begins at `at` of `into`, where what comes before the ciphertext
+    /// is written now. The job counts it.
+    pub(crate) fn lay_out(
+        &mut self,
+        from: Range<usize>,
+        into: &mut [u8],
+        at: usize,
+    ) -> Result<Unit> {
+        let record = self.begin(ContentType::ApplicationData, from.len(), &mut into[at..])?;
+        let unit = Unit::new(record.nonce, from, at + record.text_at).with(record.associated())?;
+        Ok(match record.suffix() {
+            [content] => unit.ending(*content, 0),
+            _ => unit,
+        })
+    }
+
     /// Writes what comes before the ciphertext.
     fn begin(
         &mut self,
@@ -137,9 +166,11 @@ struct Record {
 impl Record {
     /// The associated data, and the place of ciphertext and tag.
     fn parts<'a>(&'a self, into: &'a mut [u8]) -> (&'a [u8], &'a mut [u8]) {
-        let associated =
-            if self.layout.is_tls13() { &self.header[..] } else { &self.associated[..] };
-        (associated, &mut into[self.text_at..self.len_bytes])
+        (self.associated(), &mut into[self.text_at..self.len_bytes])
+    }
+
+    fn associated(&self) -> &[u8] {
+        if self.layout.is_tls13() { &self.header } else { &self.associated }
     }
 
     /// TLS 1.3 seals the true type behind the content.

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use sealift_io::{Receiver, Tally};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Refused, Result};
 use crate::inflow::{Inflow, Step};
 use crate::link::{Link, Wants};
 use crate::stats::Stats;
@@ -136,7 +137,10 @@ impl TlsReader {
             };
             let room = &mut [IoSliceMut::new(self.inflow.room())];
             let waited = match self.receiver.receive(room, Instant::now()) {
-                Ok(received) if received.bytes == 0 => return Err(Error::Truncated),
+                // Another half's error shut the socket down, and says why.
+                Ok(received) if received.bytes == 0 => {
+                    return Err(self.link.check().err().unwrap_or(Error::Truncated));
+                }
                 Ok(received) => {
                     self.inflow.received(received.bytes);
                     return Ok(Some(0));
@@ -150,7 +154,6 @@ impl TlsReader {
             match waited {
                 Ok(()) => {}
                 Err(sealift_io::Error::Deadline { .. }) if until < deadline => {}
-                // Another half's error shut the socket down, and says why.
                 Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
             }
         }
@@ -209,7 +212,8 @@ impl TlsWriter {
 
     /// Sends `range` of a file, or as much of it as the file has, and says how much that was. It is
     /// read straight to where it is sealed and sent from. A file that is cut or written meanwhile
-    /// does no harm: what was read is sent, and nothing else. The file's own position stays.
+    /// does no harm: what was read is sent, and nothing else. The file's own position stays. With a
+    /// [sealing engine](crate::TlsStreamBuilder::sealing_engine), one core reads while others seal.
     ///
     /// # Errors
     /// As [`send`](TlsWriter::send); [`Error::Io`] if nothing of the file can be read.
@@ -219,6 +223,24 @@ impl TlsWriter {
             let sent = outflow.write_file(&self.link, file.as_fd(), range, deadline);
             sent.map_err(|error| self.link.check().err().unwrap_or(error))
         })
+    }
+
+    /// Gives `bytes` away, to be sealed by the stream's engine. It returns when all of them are
+    /// with the engine, which may be long before they are sealed, so that the next call can add to
+    /// the work. They leave in order with everything else, and the memory is dropped once it is
+    /// sealed. A [`flush`](TlsWriter::flush) waits for that; meanwhile a reader, or any later call,
+    /// sees to what is done. Without an engine they are sealed here and now, as by
+    /// [`send`](TlsWriter::send).
+    ///
+    /// # Errors
+    /// [`Refused`] gives back what was not taken: with [`Error::Deadline`] where there was no room
+    /// in time; with what ended the connection, which may be the engine ([`Error::Engine`]); else
+    /// as [`send`](TlsWriter::send). What was taken leaves, unless the connection ended.
+    pub fn send_owned(&mut self, bytes: impl Into<Bytes>) -> Result<(), Refused> {
+        let (mut rest, deadline) = (bytes.into(), or_never(self.deadline));
+        let taken =
+            self.link.with_outflow(|outflow| outflow.write_owned(&self.link, &mut rest, deadline));
+        taken.map_err(|error| Refused { rest, error: self.link.check().err().unwrap_or(error) })
     }
 
     /// Waits until the kernel has let go of everything written before; says how much of it was
@@ -242,11 +264,13 @@ impl TlsWriter {
     /// # Errors
     /// What ended the connection before; [`Error::Closed`] if this did.
     pub fn close(&mut self, deadline: Instant) -> Result<Closed> {
-        let closed = self.link.with_outflow(|outflow| outflow.close(&self.link, deadline))?;
+        let ending = self.link.with_outflow(|outflow| outflow.close(&self.link, deadline))?;
+        let (closed, bulk) = (ending.sender, ending.bulk);
         Ok(Closed {
-            aborted: closed.aborted,
+            aborted: closed.aborted || bulk.unsent > 0,
             unacknowledged_bytes: closed.unacknowledged_bytes,
-            quarantined: closed.quarantined,
+            unsent: bulk.unsent,
+            quarantined: closed.quarantined + bulk.held,
             error: closed.error.map(Error::from),
             stats: self.link.stats(),
         })
@@ -302,7 +326,11 @@ pub struct Closed {
     pub aborted: bool,
     /// If so: the bytes that the peer's kernel had not acknowledged. They may be lost.
     pub unacknowledged_bytes: usize,
-    /// Messages whose memory the kernel may still read; they are in quarantine.
+    /// If so: messages that never left, because the engine had not sealed them or what is before
+    /// them.
+    pub unsent: usize,
+    /// Messages whose memory the kernel may still read, or the engine still write; they are in
+    /// quarantine.
     pub quarantined: usize,
     /// The first fatal error of the connection below, if there was one.
     pub error: Option<Error>,

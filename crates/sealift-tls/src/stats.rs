@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use sealift_crypto::EngineStats;
 use serde::Serialize;
 
 use crate::{inflow, outflow};
@@ -29,14 +30,48 @@ pub struct Stats {
     pub bytes_staged: u64,
     /// KeyUpdates received.
     pub key_updates_received: u64,
+    /// What the engine did that seals owned memory, if there is one.
+    pub sealing: Option<Offload>,
     /// How the records left.
     pub sender: sealift_io::Stats,
+}
+
+/// What an engine did for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Offload {
+    /// The engine's name: `inline`, `workers`, `ipsec-mb`, `router`.
+    pub engine: &'static str,
+    /// Jobs that it took, of one frame each.
+    pub jobs: u64,
+    /// Jobs that it failed to do.
+    pub failed: u64,
+    /// Jobs that a router did itself although it meant to hand them over.
+    pub fallbacks: u64,
+    /// The most jobs that it had at a time.
+    pub depth_high: u64,
+}
+
+impl Offload {
+    pub(crate) fn new(engine: &'static str, stats: &EngineStats) -> Self {
+        let EngineStats { jobs, failed, fallbacks, depth_high, .. } = *stats;
+        Self { engine, jobs, failed, fallbacks, depth_high }
+    }
+}
+
+impl fmt::Display for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { engine, jobs, failed, fallbacks, depth_high } = self;
+        write!(f, "{engine}: {jobs} jobs, {depth_high} at a time at most, ")?;
+        write!(f, "{failed} failed, {fallbacks} fallen back")
+    }
 }
 
 impl Stats {
     pub(crate) fn new(
         sealed: &outflow::Counts,
         opened: &inflow::Counts,
+        sealing: Option<Offload>,
         sender: sealift_io::Stats,
     ) -> Self {
         Self {
@@ -49,6 +84,7 @@ impl Stats {
             records_opened_direct: opened.direct_records,
             bytes_staged: opened.staged_bytes,
             key_updates_received: opened.key_updates,
+            sealing,
             sender,
         }
     }
@@ -92,6 +128,9 @@ impl fmt::Display for Stats {
             "key updates          {} sent, {} received",
             self.key_updates_sent, self.key_updates_received
         )?;
+        if let Some(sealing) = &self.sealing {
+            writeln!(f, "sealing engine       {sealing}")?;
+        }
         self.sender.fmt(f)
     }
 }

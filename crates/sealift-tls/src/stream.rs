@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig, SupportedCipherSuite};
 
 use crate::builder::TlsStreamBuilder;
-use crate::error::Result;
+use crate::error::{Refused, Result};
 use crate::handshake::Negotiated;
 use crate::split::{Closed, TlsReader, TlsWriter};
 use crate::stats::Stats;
@@ -87,6 +88,14 @@ impl TlsStream {
     /// As [`TlsWriter::close`].
     pub fn close(&mut self, deadline: Instant) -> Result<Closed> {
         self.writer.close(deadline)
+    }
+
+    /// See [`TlsWriter::send_owned`].
+    ///
+    /// # Errors
+    /// As [`TlsWriter::send_owned`].
+    pub fn send_owned(&mut self, bytes: impl Into<Bytes>) -> Result<(), Refused> {
+        self.writer.send_owned(bytes)
     }
 
     /// See [`TlsWriter::send_file`].

@@ -9,9 +9,6 @@ mod support;
 #[path = "../../sealift-io/tests/support/process.rs"]
 #[allow(dead_code, unreachable_pub, reason = "written for another crate's tests, too")]
 mod process;
-#[path = "../../sealift-io/tests/support/skip.rs"]
-#[allow(dead_code, reason = "written for another crate's tests, too")]
-mod skip;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -23,7 +20,7 @@ use process::in_own_process;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::{ClientConfig, ServerConfig};
 use sealift_tls::{AsyncTlsStream, TlsStream, rustls};
-use skip::skip;
+use support::skip::skip;
 use support::{Authority, Case, case_tls12, case_tls13, deadline, name, tcp_pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -3,6 +3,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 mod authority;
+pub mod engines;
+pub mod puppet;
+#[path = "../../../sealift-io/tests/support/skip.rs"]
+pub mod skip;
 mod theirs;
 
 use std::net::{TcpListener, TcpStream};

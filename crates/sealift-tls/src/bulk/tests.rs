@@ -1,0 +1,113 @@
+//! Every engine's records beside those that are sealed here: the same bytes, in the same order.
+
+use sealift_crypto::{Chaos, Coprocessor, Faults, IpsecMb, Suite, Workers};
+use sealift_io::Pool;
+
+use super::*;
+use crate::epoch::Epoch;
+use crate::record::ContentType;
+use crate::sealing::Sealing;
+
+/// Each suite in each version that has it.
+const CASES: [(Suite, bool); 6] = [
+    (Suite::Aes128Gcm, true),
+    (Suite::Aes256Gcm, true),
+    (Suite::ChaCha20Poly1305, true),
+    (Suite::Aes128Gcm, false),
+    (Suite::Aes256Gcm, false),
+    (Suite::ChaCha20Poly1305, false),
+];
+
+/// Frames of several records, the last of which is cut by the frame's end.
+const FRAME_BYTES: usize = 40_000;
+
+/// The key of a generation.
+fn epoch(suite: Suite, tls13: bool, generation: u8) -> Epoch {
+    let key = vec![generation; suite.key_bytes()];
+    Epoch::of(suite, &key, [3; 12], tls13, None).unwrap()
+}
+
+fn sealing(suite: Suite, tls13: bool) -> Sealing {
+    Sealing::new(epoch(suite, tls13, 0))
+}
+
+fn pool() -> Pool {
+    Pool::builder().frames(8).frame_bytes(FRAME_BYTES).huge_pages(false).build().unwrap()
+}
+
+fn text(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8).collect()
+}
+
+/// The engines of this machine; where the library of one is not installed, its own tests say so.
+fn engines() -> Vec<SealingEngine> {
+    let device = Coprocessor::builder().depth(3).key_slots(1).accepts(1).reorders();
+    let harmless = Faults { error: 0, death: 0, ..Faults::honest(3) };
+    let mut engines: Vec<SealingEngine> = vec![
+        Box::new(Inline::new()),
+        Box::new(Workers::builder().threads(2).batch(1, 1).build().unwrap()),
+        Box::new(device.build().unwrap()),
+        Box::new(Chaos::new(Inline::new(), harmless, 5).unwrap()),
+    ];
+    if let Ok(engine) = IpsecMb::open() {
+        engines.push(Box::new(engine));
+    }
+    engines
+}
+
+/// What leaves, until nothing is under way.
+fn drain(bulk: &mut Bulk, wire: &mut Vec<u8>) {
+    let late = Instant::now() + Duration::from_secs(20);
+    while !bulk.is_idle() {
+        bulk.pump().unwrap();
+        while let Some(message) = bulk.release() {
+            wire.extend_from_slice(message.into_buffers().get(0).unwrap().as_slice().unwrap());
+        }
+        assert!(Instant::now() < late, "{:?}", bulk.offload());
+        bulk.wait(late);
+    }
+}
+
+/// One record that is sealed here, as those who write it do.
+fn record(sealing: &mut Sealing, content: ContentType, text: &[u8]) -> Vec<u8> {
+    let mut record = vec![0; sealing.record_bytes(text.len())];
+    assert_eq!(sealing.seal(content, text, &mut record).unwrap(), record.len());
+    record
+}
+
+/// Data in frames, a record between them, another key, data again.
+#[test]
+fn an_engines_wire_is_the_same_as_without_it() {
+    for (suite, tls13) in CASES {
+        for engine in engines() {
+            let name = engine.capabilities().name;
+            let pool = pool();
+            let mut bulk = Bulk::new(engine, 16);
+            let (mut ours, mut plain) = (sealing(suite, tls13), sealing(suite, tls13));
+            let (mut wire, mut expected) = (Vec::new(), Vec::new());
+            for generation in 1..4 {
+                let text = text(100_001);
+                let mut source = Bytes::from(text.clone());
+                while !source.is_empty() {
+                    let lease = pool.try_lease().unwrap();
+                    bulk.seal(&mut ours, &mut source, lease, MOST_PLAINTEXT_BYTES);
+                    bulk.pump().unwrap();
+                }
+                assert!(bulk.append(record(&mut ours, ContentType::Alert, &[1, 100]).into()));
+                for part in text.chunks(MOST_PLAINTEXT_BYTES) {
+                    expected.extend(record(&mut plain, ContentType::ApplicationData, part));
+                }
+                expected.extend(record(&mut plain, ContentType::Alert, &[1, 100]));
+                ours.rotate(epoch(suite, tls13, generation));
+                plain.rotate(epoch(suite, tls13, generation));
+                if generation == 2 {
+                    drain(&mut bulk, &mut wire);
+                }
+            }
+            drain(&mut bulk, &mut wire);
+            assert!(wire == expected, "{name} {suite} {tls13}");
+            assert_eq!(pool.stats().leased, 0);
+            assert_eq!((bulk.sealed().records, bulk.sealed().bytes), (21, 300_003));
+        }
+    }
+}
