@@ -10,16 +10,21 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use sealift_io::Pool;
-use sealift_tls::{Error, TlsStream, rustls};
+use sealift_tls::{Bytes, Error, TlsStream, TlsStreamBuilder, rustls};
+use support::engines::{Telltale, sound};
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
 
 /// Our client and rustls's server.
 fn ours_and_theirs(case: &Case) -> (TlsStream, Theirs) {
+    ours_by_and_theirs(TlsStream::builder(), case)
+}
+
+fn ours_by_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs) {
     let authority = Authority::new();
     let (near, far) = tcp_pair();
     let server = authority.server(case);
     let theirs = thread::spawn(move || Theirs::server(far, server));
-    let ours = TlsStream::connect(near, authority.client(case), name(), deadline(10)).unwrap();
+    let ours = builder.connect(near, authority.client(case), name(), deadline(10)).unwrap();
     (ours, theirs.join().unwrap())
 }
 
@@ -137,6 +142,34 @@ fn a_peer_that_does_not_read_meets_the_writers_deadline() {
     ours.write_all(&sent[taken..]).unwrap();
     assert!(!ours.close(deadline(20)).unwrap().aborted);
     assert!(reading.join().unwrap() == sent);
+}
+
+/// What was not taken before the deadline comes back, and may be given again.
+#[test]
+fn what_is_given_away_meets_the_deadline_and_comes_back() {
+    for sealer in sound("what_is_given_away_meets_the_deadline_and_comes_back") {
+        let _telltale = Telltale(sealer.name.into(), 2);
+        let builder = sealer.give(TlsStream::builder(), 2);
+        let (mut ours, mut theirs) = ours_by_and_theirs(builder, &case_tls13());
+        let sent = pattern(32 << 20, 5);
+        let mut rest = Bytes::from(sent.clone());
+        for _ in 0..3 {
+            ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));
+            let refused = ours.send_owned(rest).unwrap_err();
+            assert!(matches!(refused.error, Error::Deadline), "{refused}");
+            rest = refused.rest;
+        }
+        assert!(rest.len() < sent.len() && sent.ends_with(&rest));
+        let reading = thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        ours.set_write_deadline(None);
+        ours.send_owned(rest).unwrap();
+        assert!(!ours.close(deadline(20)).unwrap().aborted);
+        assert!(reading.join().unwrap() == sent);
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::thread;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use sealift_tls::TlsStream;
-use support::{Authority, Theirs, case_tls13, cases, deadline, name, pattern, tcp_pair};
+use support::engines::{Sealer, Telltale, pairs, sound};
+use support::{Authority, Theirs, case_tls13, deadline, name, pattern, tcp_pair};
 
 /// A file in memory that holds `content`.
 fn file(content: &[u8]) -> File {
@@ -21,7 +22,8 @@ fn file(content: &[u8]) -> File {
 fn a_range_of_a_file_arrives_whole_between_writes() {
     let authority = Authority::new();
     let content = pattern(1_000_000, 6);
-    for case in cases() {
+    for (sealer, case) in pairs("a_range_of_a_file_arrives_whole_between_writes") {
+        let _telltale = Telltale(format!("{sealer:?} {case:?}"), 1);
         for range in [0..0, 0..1, 5..16_389, 3..16_388, 7..1_000_000, 999_999..1_000_000] {
             let (near, far) = tcp_pair();
             let server = authority.server(&case);
@@ -31,7 +33,8 @@ fn a_range_of_a_file_arrives_whole_between_writes() {
                 read
             });
             let client = authority.client(&case);
-            let mut ours = TlsStream::connect(near, client, name(), deadline(20)).unwrap();
+            let builder = sealer.give(TlsStream::builder(), 1);
+            let mut ours = builder.connect(near, client, name(), deadline(20)).unwrap();
             ours.write_all(b"before").unwrap();
             let len = range.end - range.start;
             assert_eq!(ours.send_file(file(&content), range.clone()).unwrap(), len);
@@ -46,6 +49,13 @@ fn a_range_of_a_file_arrives_whole_between_writes() {
 
 #[test]
 fn a_file_that_ends_before_its_range_is_sent_as_far_as_it_goes() {
+    for sealer in sound("a_file_that_ends_before_its_range_is_sent_as_far_as_it_goes") {
+        let _telltale = Telltale(sealer.name.into(), 1);
+        send_a_file_that_ends(&sealer);
+    }
+}
+
+fn send_a_file_that_ends(sealer: &Sealer) {
     let authority = Authority::new();
     let case = case_tls13();
     let (near, far) = tcp_pair();
@@ -56,7 +66,8 @@ fn a_file_that_ends_before_its_range_is_sent_as_far_as_it_goes() {
         read
     });
     let client = authority.client(&case);
-    let mut ours = TlsStream::connect(near, client, name(), deadline(20)).unwrap();
+    let builder = sealer.give(TlsStream::builder(), 1);
+    let mut ours = builder.connect(near, client, name(), deadline(20)).unwrap();
     let short = file(&[1; 100_000]);
     assert_eq!(ours.send_file(&short, 0..1 << 40).unwrap(), 100_000);
     assert_eq!(ours.send_file(&short, 100_000..200_000).unwrap(), 0);

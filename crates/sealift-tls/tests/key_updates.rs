@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use sealift_crypto::Limits;
 use sealift_tls::{Error, TlsReader, TlsStream, TlsStreamBuilder, TlsWriter};
+use support::engines::{Telltale, sound};
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
 
 fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs) {
@@ -22,12 +23,17 @@ fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs
 }
 
 fn both_ours() -> (TlsStream, TlsStream) {
+    both_ours_by(TlsStream::builder())
+}
+
+/// The near end is built so.
+fn both_ours_by(builder: TlsStreamBuilder) -> (TlsStream, TlsStream) {
     let authority = Authority::new();
     let case = case_tls13();
     let (near, far) = tcp_pair();
     let server = authority.server(&case);
     let accepted = thread::spawn(move || TlsStream::accept(far, server, deadline(10)).unwrap());
-    let ours = TlsStream::connect(near, authority.client(&case), name(), deadline(10)).unwrap();
+    let ours = builder.connect(near, authority.client(&case), name(), deadline(10)).unwrap();
     (ours, accepted.join().unwrap())
 }
 
@@ -104,6 +110,84 @@ fn updates_are_requested_and_answered_while_both_directions_are_busy() {
         }
         drop(readers);
     });
+}
+
+/// Keys change while an engine is at work with those before.
+#[test]
+fn updates_pass_between_what_engines_seal() {
+    for sealer in sound("updates_pass_between_what_engines_seal") {
+        let _telltale = Telltale(sealer.name.into(), 7);
+        let (mut near, mut far) = both_ours_by(sealer.give(TlsStream::builder(), 7));
+        let sent = pattern(3 << 20, 7);
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| {
+                let mut read = vec![0; sent.len()];
+                far.read_exact(&mut read).unwrap();
+                assert!(read == sent);
+                far.request_key_update().unwrap();
+                far.write_all(b"!").unwrap();
+            });
+            for (at, part) in sent.chunks(50_000).enumerate() {
+                match at % 4 {
+                    0 => near.request_key_update().unwrap(),
+                    1 => near.write_all(part).unwrap(),
+                    _ => {}
+                }
+                if at % 4 != 1 {
+                    near.send_owned(part.to_vec()).unwrap();
+                }
+            }
+            // The reader sees to what is not done, and then to the answer.
+            near.read_exact(&mut [0; 1]).unwrap();
+            reading.join().unwrap();
+        });
+        let stats = near.stats();
+        assert_eq!(stats.key_updates_sent, 16 + 1, "{stats}");
+    }
+}
+
+/// Records count against their key as soon as they are begun.
+#[test]
+fn a_key_is_replaced_before_its_limit_with_jobs_in_flight() {
+    for sealer in sound("a_key_is_replaced_before_its_limit_with_jobs_in_flight") {
+        let _telltale = Telltale(sealer.name.into(), 9);
+        let builder = TlsStream::builder().limits(Limits { seals: 12, failures: 1 });
+        let (mut ours, mut theirs) = ours_and_theirs(sealer.give(builder, 9), &case_tls13());
+        let sent = pattern(2_000_000, 1);
+        let expected = sent.clone();
+        let reading = thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            assert!(read == expected);
+        });
+        ours.send_owned(sent).unwrap();
+        let closed = ours.close(deadline(20)).unwrap();
+        let stats = closed.stats;
+        assert!(!closed.aborted && stats.key_updates_sent >= stats.records_sealed / 12, "{stats}");
+        reading.join().unwrap();
+    }
+}
+
+/// What was begun before the limit arrives; the rest comes back.
+#[test]
+fn tls_1_2_gives_back_what_a_key_may_not_seal() {
+    for sealer in sound("tls_1_2_gives_back_what_a_key_may_not_seal") {
+        let _telltale = Telltale(sealer.name.into(), 9);
+        let builder = TlsStream::builder().limits(Limits { seals: 12, failures: 1 });
+        let (mut ours, mut theirs) = ours_and_theirs(sealer.give(builder, 9), &case_tls12());
+        let sent = pattern(1 << 20, 1);
+        let refused = ours.send_owned(sent.clone()).unwrap_err();
+        assert!(matches!(refused.error, Error::KeyExhausted), "{refused}");
+        let taken = sent.len() - refused.rest.len();
+        assert!((16_384..10 * 16_384).contains(&taken) && sent.ends_with(&refused.rest), "{taken}");
+        let reading = thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        assert!(!ours.close(deadline(10)).unwrap().aborted);
+        assert!(reading.join().unwrap() == sent[..taken]);
+    }
 }
 
 /// Only the reading half is at work here, and answers.

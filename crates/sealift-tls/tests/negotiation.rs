@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, ServerConfig};
 use sealift_tls::{Error, Result, TlsStream, rustls};
+use support::puppet::Puppet;
 use support::{Authority, Case, case_tls12, case_tls13, deadline, name, tcp_pair};
 
 fn both_versions() -> [Case; 2] {
@@ -162,4 +163,26 @@ fn a_handshake_that_stalls_or_is_cut_ends_with_its_reason() {
     drop(far);
     let cut = TlsStream::connect(near, authority.client(&case_tls13()), name(), deadline(10));
     assert!(matches!(cut, Err(Error::Truncated | Error::Io(_))), "{cut:?}");
+}
+
+/// One engine seals for one stream, and only what it can.
+#[test]
+fn an_engine_is_taken_once_and_refused_if_it_does_not_suit() {
+    let authority = Authority::new();
+    for (suites, most_unit_bytes) in [(0, 1 << 20), (4, 16_384), (4, 16_385)] {
+        let (puppet, strings) = Puppet::of(suites, most_unit_bytes);
+        let (near, far) = tcp_pair();
+        let accepted = accept(far, authority.server(&case_tls13()));
+        let builder = TlsStream::builder().sealing_engine(puppet);
+        let client = authority.client(&case_tls13());
+        let ours = builder.clone().connect(near, client.clone(), name(), deadline(10));
+        let suits = (suites, most_unit_bytes) == (4, 16_385);
+        assert_eq!(ours.is_ok(), suits, "{ours:?}");
+        assert!(accepted.join().unwrap().is_ok());
+        let (near, _far) = tcp_pair();
+        let again = builder.connect(near, client, name(), deadline(10)).unwrap_err();
+        assert!(again.to_string().contains("its own"), "{again}");
+        drop(ours);
+        assert!(strings.is_dropped());
+    }
 }

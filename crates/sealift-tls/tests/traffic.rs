@@ -10,33 +10,39 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sealift_io::{Backend, Policy, Pool};
 use sealift_tls::{TlsReader, TlsStream, TlsStreamBuilder, TlsWriter};
+use support::engines::sound;
 use support::{Authority, Case, cases, deadline, name, pattern, tcp_pair};
 
 fn both_ours(
     authority: &Authority,
     case: &Case,
     builder: &TlsStreamBuilder,
+    for_near: impl FnOnce(TlsStreamBuilder) -> TlsStreamBuilder,
 ) -> (TlsStream, TlsStream) {
     let (near, far) = tcp_pair();
     let (server, builder_there) = (authority.server(case), builder.clone());
     let accepted = thread::spawn(move || builder_there.accept(far, server, deadline(10)).unwrap());
     let client = authority.client(case);
-    let ours = builder.clone().connect(near, client, name(), deadline(10)).unwrap();
+    let ours = for_near(builder.clone()).connect(near, client, name(), deadline(10)).unwrap();
     (ours, accepted.join().unwrap())
 }
 
-/// Writes `sent` in parts of these sizes, over and over.
+/// Writes `sent` in parts of these sizes, over and over, and gives every third away.
 fn write_in_parts(writer: &mut TlsWriter, sent: &[u8], sizes: &[usize]) {
     let mut rest = sent;
-    for &size in sizes.iter().cycle() {
+    for (at, &size) in sizes.iter().cycle().enumerate() {
         if rest.is_empty() {
             break;
         }
         let (part, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        if at % 3 == 0 {
+            writer.send_owned(part.to_vec()).unwrap();
+            continue;
+        }
         let (first, second) = part.split_at(part.len() / 3);
         let slices = [IoSlice::new(first), IoSlice::new(&[]), IoSlice::new(second)];
         assert_eq!(writer.write_vectored(&slices).unwrap(), part.len());
-        rest = behind;
     }
     assert!(!writer.close(deadline(20)).unwrap().aborted);
 }
@@ -65,6 +71,7 @@ fn both_directions_carry_any_parts_at_once() {
         prop::sample::select(cases()),
         prop::sample::select(backends.to_vec()),
         prop::sample::select(policies.to_vec()),
+        (prop::sample::select(sound("both_directions_carry_any_parts_at_once")), any::<u64>()),
         // Frames of less than a record, of one, of several.
         prop::sample::select(vec![100usize, 5_000, 16_448, 65_664, 200_000]),
         sizes(),
@@ -74,12 +81,15 @@ fn both_directions_carry_any_parts_at_once() {
     let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let outcome =
-        runner.run(&plan, |(case, backend, policy, frame_bytes, writes, reads, total)| {
+        runner.run(&plan, |(case, backend, policy, engine, frame_bytes, writes, reads, total)| {
             let pool = Pool::builder().frames(6).frame_bytes(frame_bytes).huge_pages(false);
             let pool = pool.build().unwrap();
             let total = if frame_bytes < 1_000 { total / 10 } else { total };
             let builder = TlsStream::builder().pool(&pool).backend(backend).policy(policy);
-            let (near, far) = both_ours(&authority, &case, &builder);
+            // One end seals on an engine, the other here.
+            let (sealer, seed) = engine;
+            let (near, far) =
+                both_ours(&authority, &case, &builder, |near| sealer.give(near, seed));
             let directions = [(near, 1u8, 2u8), (far, 2, 1)];
             thread::scope(|scope| {
                 for (stream, seed, expected) in directions {
@@ -127,7 +137,7 @@ fn a_unix_stream_does_as_well() {
 fn a_bulk_transfer_touches_each_byte_once_per_side() {
     let authority = Authority::new();
     for case in cases() {
-        let (mut near, mut far) = both_ours(&authority, &case, &TlsStream::builder());
+        let (mut near, mut far) = both_ours(&authority, &case, &TlsStream::builder(), |near| near);
         let sent = pattern(4 << 20, 9);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -155,7 +165,7 @@ fn a_bulk_transfer_touches_each_byte_once_per_side() {
 fn a_small_write_needs_no_flush() {
     let authority = Authority::new();
     for case in cases() {
-        let (mut near, mut far) = both_ours(&authority, &case, &TlsStream::builder());
+        let (mut near, mut far) = both_ours(&authority, &case, &TlsStream::builder(), |near| near);
         for round in 0..50u8 {
             near.write_all(&[round]).unwrap();
             let mut read = [0];

@@ -10,11 +10,12 @@ use sealift_tls::sealift_crypto;
 use sealift_tls::{Bytes, Frame, TlsStreamBuilder};
 
 use super::skip::skip;
+use super::{Case, case_tls12, case_tls13, cases};
 
 type SealingEngine = Box<dyn Engine<Bytes, Frame>>;
 
 /// An engine by its name, or none.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Sealer {
     pub name: &'static str,
     make: Option<fn(u64) -> SealingEngine>,
@@ -63,6 +64,15 @@ pub fn sound(test: &str) -> Vec<Sealer> {
         Err(error) => skip(&format!("{test}: ipsec-mb"), &error.to_string()),
     }
     sealers
+}
+
+/// Every sound one with a case of each version, and every case with one of them.
+pub fn pairs(test: &str) -> Vec<(Sealer, Case)> {
+    let sound = sound(test);
+    let workers = sound.iter().find(|sealer| sealer.name == "workers").unwrap();
+    let versions = |sealer: &Sealer| [case_tls13(), case_tls12()].map(|case| (*sealer, case));
+    let others = sound.iter().filter(|sealer| sealer.name != "workers").flat_map(versions);
+    cases().into_iter().map(|case| (*workers, case)).chain(others).collect()
 }
 
 /// Those that fail now and then, and their connections with them.

@@ -38,12 +38,17 @@ struct State {
 
 impl Puppet {
     pub fn new() -> (Self, Strings) {
+        Self::of(Suite::ALL.len(), 1 << 20)
+    }
+
+    /// One that has so many suites, and takes units of at most so many bytes.
+    pub fn of(suites: usize, most_unit_bytes: usize) -> (Self, Strings) {
         let capabilities = Capabilities {
             name: "puppet",
-            suites: Suite::ALL.to_vec(),
+            suites: Suite::ALL[..suites].to_vec(),
             in_place: true,
             out_of_place: true,
-            most_unit_bytes: 1 << 20,
+            most_unit_bytes,
             depth: 1024,
             key_slots: None,
             synchronous: false,
