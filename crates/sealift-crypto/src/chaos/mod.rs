@@ -34,6 +34,8 @@ use faults::{Fate, polls};
 use table::{Notice, Table};
 
 const NAME: &str = "chaos";
+/// How long a poll stands for, to those who wait: faults last so many polls, whatever the clock says.
+const POLL: Duration = Duration::from_micros(20);
 
 /// How often each fault was planted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,14 +214,28 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
         }
     }
 
-    /// Whether polling brings things forward, even if the inner engine stands still.
-    fn has_something(&self) -> bool {
-        let is_ready = self.inner.capabilities().synchronous && self.inner.in_flight() > 0;
-        !self.table.is_empty() && (is_ready || !self.notices.is_empty() || self.stalled > 0)
+    /// How many polls bring nothing yet, if the inner engine stands still; `None` if none ever will.
+    fn idle_polls(&self) -> Option<u32> {
+        if self.table.is_empty() {
+            return None;
+        } else if self.inner.capabilities().synchronous && self.inner.in_flight() > 0 {
+            return Some(0);
+        }
+        let earliest = self.notices.iter().map(|notice| notice.from_poll).min();
+        let late = earliest.map(|poll| poll.saturating_sub(self.polls + 1) as u32);
+        let stalled = self.stalled as u32;
+        late.map(|late| late.max(stalled)).or((stalled > 0).then_some(stalled))
+    }
+
+    /// So many polls' time has passed.
+    fn pass(&mut self, polls: u32) {
+        self.polls += u64::from(polls);
+        self.stalled = self.stalled.saturating_sub(polls as usize);
+        self.dead = self.dead.saturating_sub(polls as usize);
     }
 
     fn shine(&self) {
-        self.beacon.shine(self.has_something().then_some(Duration::ZERO));
+        self.beacon.shine(self.idle_polls().map(|polls| POLL * polls.min(1)));
     }
 }
 
@@ -289,14 +305,21 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Engine<S, D> for Chaos<S, D, E>
     }
 
     fn wait(&mut self, deadline: Instant) {
-        if self.table.is_empty() || self.has_something() {
+        let (idle, now) = (self.idle_polls(), Instant::now());
+        if self.table.is_empty() || idle == Some(0) {
             return;
         }
+        let due = idle.and_then(|polls| now.checked_add(POLL * polls));
+        let until = due.map_or(deadline, |due| due.min(deadline));
         if self.inner.in_flight() > 0 {
-            self.inner.wait(deadline);
+            self.inner.wait(until);
         } else {
-            // All that is out is lost.
-            std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+            std::thread::sleep(until.saturating_duration_since(now));
+        }
+        if let (Some(polls), Some(due)) = (idle, due)
+            && Instant::now() >= due
+        {
+            self.pass(polls);
         }
     }
 

@@ -86,6 +86,21 @@ fn what_is_lost_comes_home_at_the_deadline_with_an_error() {
     assert_eq!(failures(&done) as u64, planted.lost);
 }
 
+/// However many polls it lasts.
+#[test]
+fn a_wait_sleeps_until_what_is_late_is_due() {
+    let (census, key, mut done) = (Census::default(), key(), VecDeque::new());
+    for seed in 0..20 {
+        let faults = Faults { late: 1, ..Faults::default() };
+        let mut engine = Chaos::new(Inline::new(), faults, seed).unwrap();
+        engine.submit(&mut VecDeque::from([job(&census, &key, seed)]));
+        engine.poll(&mut done);
+        engine.wait(soon());
+        engine.poll(&mut done);
+        assert_eq!((done.len() as u64, engine.in_flight()), (seed + 1, 0), "one wait is enough");
+    }
+}
+
 #[test]
 fn a_second_notice_releases_nothing() {
     let Outcome { done, planted, .. } = outcome(Faults { duplicated: 4, ..Faults::default() }, 3);
