@@ -39,6 +39,8 @@
 //! ```
 #![deny(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+mod alarm;
 #[cfg(feature = "baseline")]
 pub mod baseline;
 mod buffer;
@@ -65,6 +67,8 @@ mod sync;
 #[allow(unsafe_code)]
 mod sys;
 
+#[cfg(feature = "tokio")]
+pub use alarm::Alarm;
 pub use buffer::Buffer;
 pub use buffers::Buffers;
 pub use error::{Errno, Error, Result};
