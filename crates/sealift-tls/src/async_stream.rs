@@ -1,7 +1,8 @@
 //! `AsyncTlsStream`: the same stream under tokio's traits.
 //!
 //! ```text
-//!  poll_read  ──► TlsReader, its deadline past ──► would wait: the socket wakes the task
+//!  poll_read  ──► TlsReader, its deadline past ──► would wait: the socket wakes the task, or the
+//!                                                              engine that opens for it: Alarm
 //!  poll_write ──► TlsWriter, its deadline past ──► would wait: Watch wakes the task
 //! ```
 //! A reader that waits looks after what is sealed and did not all leave, too: answers to key
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
-use sealift_io::Watch;
+use sealift_io::{Alarm, Watch};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_blocking;
 
@@ -34,6 +35,8 @@ use crate::stream::TlsStream;
 pub struct AsyncTlsStream {
     stream: TlsStream,
     watch: Watch,
+    /// Of an engine that opens by itself.
+    alarm: Option<Alarm>,
     ending: Ending,
 }
 
@@ -58,7 +61,8 @@ impl AsyncTlsStream {
         stream.set_write_deadline(past);
         let link = stream.link();
         let watch = link.with_outflow(|outflow| Ok::<_, Error>(Watch::new(outflow.sender()?)?))?;
-        Ok(Self { stream, watch, ending: Ending::Open })
+        let alarm = stream.halves().0.incoming().readiness().map(Alarm::new).transpose()?;
+        Ok(Self { stream, watch, alarm, ending: Ending::Open })
     }
 
     /// As [`TlsStreamBuilder::connect`]. The handshake runs on a thread for blocking work, so that
@@ -126,6 +130,18 @@ impl AsyncTlsStream {
         })
     }
 
+    /// Wakes the task when the engine that opens may have got further. Ready only with an error.
+    fn poll_engine(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.alarm {
+            Some(alarm) => alarm.set(context).map_err(|error| Error::from(error).into()),
+            None => {
+                // It works when it is polled.
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
     /// Waits until the kernel has everything that is sealed.
     fn poll_handed_over(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         loop {
@@ -158,6 +174,9 @@ impl AsyncRead for AsyncTlsStream {
             if this.stream.link().wants(Wants::ANY) && this.poll_news(context).is_ready() {
                 this.stream.link().tend();
                 continue;
+            }
+            if this.stream.halves().0.incoming().awaits_engine() {
+                return this.poll_engine(context);
             }
             ready!(this.watch.poll_readable(context)).map_err(Error::from)?;
         }

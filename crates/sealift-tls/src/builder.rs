@@ -1,8 +1,7 @@
 //! From a socket to a stream: how it sends, out of which memory, and the handshake.
 
-use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,15 +10,17 @@ use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
 use sealift_crypto::{Engine, Limits};
 use sealift_io::{Backend, Policy, Pool, Receiver, Ring, Sender, SenderBuilder};
 
+use crate::ahead::{self, OpeningEngine};
 use crate::bulk::{Bulk, SealingEngine};
+use crate::entrusted::Entrusted;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::handshake::{self, Done, Wire};
-use crate::inflow::Inflow;
+use crate::incoming::Incoming;
 use crate::link::Link;
-use crate::opening::Opening;
+use crate::opening::{MOST_JOB_BYTES, Opening};
 use crate::outflow::{KEPT_PLACES, Outflow};
 use crate::post_handshake::Side;
 use crate::sealing::Sealing;
@@ -41,34 +42,8 @@ pub struct TlsStreamBuilder {
     backend: Option<Backend>,
     messages: usize,
     sealing_engine: Option<Entrusted<SealingEngine>>,
+    opening_engine: Option<Entrusted<OpeningEngine>>,
     limits: Option<Limits>,
-}
-
-/// What only one stream can have, in a builder that may be cloned: the first stream takes it.
-struct Entrusted<T>(Arc<Mutex<Option<T>>>);
-
-impl<T> Entrusted<T> {
-    fn new(entrusted: T) -> Self {
-        Self(Arc::new(Mutex::new(Some(entrusted))))
-    }
-
-    fn take(&self) -> Result<T> {
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken
-            .ok_or(Error::Caller { what: "another stream has taken the engine: give each its own" })
-    }
-}
-
-impl<T> Clone for Entrusted<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> fmt::Debug for Entrusted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an engine")
-    }
 }
 
 impl Default for TlsStreamBuilder {
@@ -80,6 +55,7 @@ impl Default for TlsStreamBuilder {
             backend: None,
             messages: FRAMES_IN_FLIGHT + KEPT_PLACES,
             sealing_engine: None,
+            opening_engine: None,
             limits: None,
         }
     }
@@ -140,6 +116,20 @@ impl TlsStreamBuilder {
         self
     }
 
+    /// Opens ahead on `engine`: the records that are there, several at a time, before those in front
+    /// of them were read, and out of at most 1.1 MiB of the stream's own memory. What is read is
+    /// the same as without, but copied from there. A [`Router`](sealift_crypto::Router)'s spares
+    /// are of [`OPENING_JOB_BYTES`](Self::OPENING_JOB_BYTES). The engine is for one stream: of the
+    /// builder and its clones, the first to shake hands takes it, and the others are refused with
+    /// [`Error::Caller`].
+    pub fn opening_engine(mut self, engine: impl Engine<Arc<[u8]>, Vec<u8>> + 'static) -> Self {
+        self.opening_engine = Some(Entrusted::new(Box::new(engine)));
+        self
+    }
+
+    /// The length of the destinations that an [`opening_engine`](Self::opening_engine) writes to.
+    pub const OPENING_JOB_BYTES: usize = MOST_JOB_BYTES;
+
     /// The limits of a key to seal with, instead of its suite's, which are out of reach for a test.
     #[doc(hidden)]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -152,7 +142,7 @@ impl TlsStreamBuilder {
     /// # Errors
     /// [`Error::Handshake`] with what rustls found wrong; [`Error::Alert`] with what the peer did;
     /// [`Error::Deadline`]; [`Error::Io`] if the connection failed; [`Error::Caller`] for another
-    /// kind of socket, a pool whose frames are too small, or an engine that cannot seal what was
+    /// kind of socket, a pool whose frames are too small, or an engine that cannot do what was
     /// agreed on.
     pub fn connect(
         self,
@@ -191,6 +181,7 @@ impl TlsStreamBuilder {
         if frames.pool().stats().frame_bytes <= MOST_OVERHEAD_BYTES {
             return Err(Error::Caller { what: "the pool's frames have no room for a record" });
         }
+        let opener = self.opening_engine.as_ref().map(Entrusted::take).transpose()?;
         let mut sender = self.sender_builder()?.build(socket)?;
         let mut receiver = Receiver::sharing(sender.socket().clone())?;
         let mut wire = Wire { sender: &mut sender, receiver: &mut receiver, deadline };
@@ -201,7 +192,7 @@ impl TlsStreamBuilder {
                 return Err(error);
             }
         };
-        self.assemble(done, sender, engine, frames, receiver)
+        self.assemble(done, opener, sender, engine, frames, receiver)
     }
 
     fn sender_builder(&self) -> Result<SenderBuilder> {
@@ -228,6 +219,7 @@ impl TlsStreamBuilder {
     fn assemble(
         self,
         done: Done,
+        opener: Option<OpeningEngine>,
         sender: Sender,
         engine: Option<SealingEngine>,
         frames: Frames,
@@ -242,16 +234,18 @@ impl TlsStreamBuilder {
         let (number, transmit) = secrets.tx;
         let sealing = Sealing::new(Epoch::new(number, transmit, tls13, self.limits)?);
         let (number, receive) = secrets.rx;
-        let opening = Opening::new(Epoch::new(number, receive, tls13, None)?);
         if engine.as_ref().is_some_and(|engine| !Bulk::suits(engine, &sealing)) {
             let what = "the engine cannot seal the records that were agreed on: use a router";
             return Err(Error::Caller { what });
         }
+        let opening_limits = opener.is_some().then_some(ahead::LIMITS);
+        let opening = Opening::new(Epoch::new(number, receive, tls13, opening_limits)?);
+        let incoming = Incoming::new(opener, side, opening, &received)?;
         let socket = sender.socket().clone();
         let outflow = Outflow::new(sender, frames, sealing, engine, self.messages);
-        let secrets = Secrets::new(kept, self.limits);
+        let secrets = Secrets::new(kept, self.limits, opening_limits);
         let link = Link::new(outflow, secrets, negotiated, socket);
-        let reader = TlsReader::new(link.clone(), receiver, Inflow::new(side, opening, &received));
+        let reader = TlsReader::new(link.clone(), receiver, incoming);
         Ok(TlsStream::new(reader, TlsWriter::new(link)))
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Step {
     Data(usize),
     /// More bytes are needed.
     Starved,
+    /// Results of an engine are needed.
+    Working,
     /// The peer's close_notify: there is no more.
     Ended,
     /// The peer's next key is to be given to [`Inflow::rotate`].
@@ -54,6 +56,8 @@ pub(crate) struct Counts {
     pub(crate) direct_records: u64,
     pub(crate) staged_bytes: u64,
     pub(crate) key_updates: u64,
+    /// Opened ahead of a KeyUpdate, with the key before it, and once more with their own.
+    pub(crate) reopened_records: u64,
 }
 
 /// Received bytes on their way to the reader.

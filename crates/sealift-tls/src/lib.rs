@@ -5,6 +5,8 @@
 //!  send_owned ──► Job ──► an engine ──► in order ──┘│                            bulk.rs
 //!                                                   │ rustls: secrets, tickets   link.rs
 //!  read ◄── the caller's memory ◄── Opening ◄── received bytes ◄──── kernel      inflow.rs
+//!                    ▲                                  │
+//!                    └── in order ◄── engine ◄── jobs ◄─┘ if there is one        ahead/
 //! ```
 //!
 //! Users keep their own rustls configurations. After the handshake rustls hands over the traffic
@@ -32,12 +34,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod alert;
 #[cfg(feature = "tokio")]
 mod async_stream;
 mod builder;
 mod bulk;
 mod control;
+mod entrusted;
 mod epoch;
 mod error;
 mod frame;
@@ -47,6 +51,7 @@ mod frames;
 pub mod fuzzing;
 mod handshake;
 mod holders;
+mod incoming;
 mod inflow;
 mod link;
 mod opening;

@@ -46,6 +46,7 @@ struct Opened {
     direct_records: AtomicU64,
     staged_bytes: AtomicU64,
     key_updates: AtomicU64,
+    reopened_records: AtomicU64,
 }
 
 /// Shared by the halves of one stream.
@@ -186,6 +187,7 @@ impl Link {
         opened.direct_records.store(counts.direct_records, Ordering::Relaxed);
         opened.staged_bytes.store(counts.staged_bytes, Ordering::Relaxed);
         opened.key_updates.store(counts.key_updates, Ordering::Relaxed);
+        opened.reopened_records.store(counts.reopened_records, Ordering::Relaxed);
     }
 
     /// The figures so far. Waits for a writer that is at work.
@@ -197,6 +199,7 @@ impl Link {
             direct_records: opened.direct_records.load(Ordering::Relaxed),
             staged_bytes: opened.staged_bytes.load(Ordering::Relaxed),
             key_updates: opened.key_updates.load(Ordering::Relaxed),
+            reopened_records: opened.reopened_records.load(Ordering::Relaxed),
         };
         let (sealed, sealing, sender) = self
             .with_outflow(|outflow| (outflow.counts(), outflow.offload(), outflow.sender_stats()));

@@ -5,11 +5,19 @@
 
 use std::ops::Range;
 
-use sealift_crypto::Nonce;
+use sealift_crypto::{Key, Nonce, Unit, Units};
 
-use crate::epoch::{Epoch, associated_tls12};
+use crate::epoch::{Epoch, Layout, associated_tls12};
 use crate::error::{Error, Result, Violation};
-use crate::record::{ContentType, HEADER_BYTES, Header, MOST_PLAINTEXT_BYTES};
+use crate::record::{
+    ContentType, HEADER_BYTES, Header, MOST_EXPANSION_TLS12_BYTES, MOST_PLAINTEXT_BYTES,
+    whole_record,
+};
+
+/// The most plaintext of a job, in bytes: two of the longest records.
+pub(crate) const MOST_JOB_BYTES: usize = 2 * (MOST_PLAINTEXT_BYTES + MOST_EXPANSION_TLS12_BYTES);
+/// The most records of a job.
+const MOST_JOB_RECORDS: usize = 32;
 
 /// Opens the records of one direction.
 pub(crate) struct Opening {
@@ -77,6 +85,41 @@ impl Opening {
         Ok((opened, text_at..text_at + opened.len_bytes))
     }
 
+    /// Appends to `units` how an engine opens the records in `whole` of `chunk`, at most so many of
+    /// them, and as many as fit [`MOST_JOB_BYTES`]; says how far it came. Plaintexts lie one behind
+    /// the other, each with the room that it needs. It uses up numbers, as opening does.
+    pub(crate) fn units(
+        &mut self,
+        chunk: &[u8],
+        whole: Range<usize>,
+        most: usize,
+        units: &mut Units,
+    ) -> Result<usize> {
+        let (mut at, mut to) = (whole.start, 0);
+        while units.len() < most.min(MOST_JOB_RECORDS) {
+            let waiting = &chunk[at..whole.end];
+            let Some(header) = whole_record(waiting, self.most_expansion_bytes())? else { break };
+            let (record, room) = (&waiting[..header.record_bytes()], self.room_bytes(&header)?);
+            if to + room > MOST_JOB_BYTES {
+                break;
+            }
+            let (nonce, associated, associated_bytes) = self.place(record, room)?;
+            let text_at = at + HEADER_BYTES + self.epoch.layout.explicit_bytes();
+            at += record.len();
+            units.push(Unit::new(nonce, text_at..at, to).with(&associated[..associated_bytes])?);
+            to += room;
+        }
+        Ok(at - whole.start)
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.epoch.key
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.epoch.layout
+    }
+
     /// The record's nonce and associated data, and how much that is.
     fn place(&mut self, record: &[u8], room: usize) -> Result<(Nonce, [u8; 13], usize)> {
         let number = self.epoch.take_number()?;
@@ -99,7 +142,7 @@ impl Opening {
     }
 
     /// Finds the type and the end of what was opened.
-    fn look_behind(&self, header: &Header, plaintext: &[u8]) -> Result<Opened> {
+    pub(crate) fn look_behind(&self, header: &Header, plaintext: &[u8]) -> Result<Opened> {
         let opened = if self.is_tls13() {
             let Some(type_at) = plaintext.iter().rposition(|&byte| byte != 0) else {
                 return Err(Error::Peer(Violation::UnexpectedMessage));

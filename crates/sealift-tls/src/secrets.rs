@@ -21,11 +21,13 @@ pub(crate) struct Secrets {
     kept: Kept,
     /// For sealing, instead of the suite's own.
     limits: Option<Limits>,
+    /// For opening.
+    opening_limits: Option<Limits>,
 }
 
 impl Secrets {
-    pub(crate) fn new(kept: Kept, limits: Option<Limits>) -> Self {
-        Self { kept, limits }
+    pub(crate) fn new(kept: Kept, limits: Option<Limits>, opening_limits: Option<Limits>) -> Self {
+        Self { kept, limits, opening_limits }
     }
 
     /// The next key to seal with.
@@ -43,7 +45,7 @@ impl Secrets {
             Kept::Client(kept) => kept.update_rx_secret(),
             Kept::Server(kept) => kept.update_rx_secret(),
         };
-        epoch(next, None)
+        epoch(next, self.opening_limits)
     }
 
     /// Hands a ticket to the session store of the user's configuration.

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use sealift_io::{Receiver, Tally};
 
 use crate::error::{Error, Refused, Result};
-use crate::inflow::{Inflow, Step};
+use crate::incoming::Incoming;
+use crate::inflow::Step;
 use crate::link::{Link, Wants};
 use crate::stats::Stats;
 
@@ -18,6 +19,8 @@ use crate::stats::Stats;
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How often a waiting reader looks after records that did not all leave.
 const TEND_EVERY: Duration = Duration::from_millis(5);
+/// How often a reader that waits for its engine looks for the other half's error.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// A deadline, or one that never comes.
 fn or_never(deadline: Option<Instant>) -> Instant {
@@ -28,7 +31,7 @@ fn or_never(deadline: Option<Instant>) -> Instant {
 pub struct TlsReader {
     link: Arc<Link>,
     receiver: Receiver,
-    inflow: Inflow,
+    incoming: Incoming,
     deadline: Option<Instant>,
     end: End,
 }
@@ -43,8 +46,8 @@ enum End {
 }
 
 impl TlsReader {
-    pub(crate) fn new(link: Arc<Link>, receiver: Receiver, inflow: Inflow) -> Self {
-        Self { link, receiver, inflow, deadline: None, end: End::Open }
+    pub(crate) fn new(link: Arc<Link>, receiver: Receiver, incoming: Incoming) -> Self {
+        Self { link, receiver, incoming, deadline: None, end: End::Open }
     }
 
     /// When a read gives up with [`Error::Deadline`]; never, unless set. It loses nothing.
@@ -62,12 +65,13 @@ impl TlsReader {
     /// [`Error::Peer`], [`Error::Alert`]; [`Error::Deadline`]; [`Error::Io`].
     pub fn receive(&mut self, into: &mut [u8]) -> Result<usize> {
         let filled = self.fill(into);
-        self.inflow.rest();
-        self.link.publish(&self.inflow.counts);
+        self.incoming.rest();
+        self.link.publish(self.incoming.counts());
         filled
     }
 
     fn fill(&mut self, into: &mut [u8]) -> Result<usize> {
+        self.receive_ahead();
         let mut filled = 0;
         while filled < into.len() {
             match &self.end {
@@ -79,7 +83,7 @@ impl TlsReader {
                 Ok(None) => break,
                 Ok(Some(count)) => filled += count,
                 Err(error) if error.is_passing() => return Err(error),
-                Err(error) => self.end = End::Failed(error),
+                Err(error) => self.ends(End::Failed(error)),
             }
         }
         Ok(filled)
@@ -87,12 +91,13 @@ impl TlsReader {
 
     /// Goes one step on; `None` if that would mean to wait, and `may_wait` is not set.
     fn advance(&mut self, into: &mut [u8], may_wait: bool) -> Result<Option<usize>> {
-        let outcome = self.inflow.step(into).and_then(|step| match step {
+        let outcome = self.incoming.step(into).and_then(|step| match step {
             Step::Data(count) => Ok(Some(count)),
-            Step::Starved if !may_wait => Ok(None),
+            Step::Starved | Step::Working if !may_wait => Ok(None),
             Step::Starved => self.fetch(),
+            Step::Working => self.await_engine(),
             Step::Ended => {
-                self.end = End::Notified;
+                self.ends(End::Notified);
                 Ok(Some(0))
             }
             step => self.attend(step),
@@ -100,7 +105,11 @@ impl TlsReader {
         let is_fatal = |error: &Error| {
             matches!(
                 error,
-                Error::Inauthentic | Error::Peer(_) | Error::Alert(_) | Error::Handshake(_)
+                Error::Inauthentic
+                    | Error::Peer(_)
+                    | Error::Alert(_)
+                    | Error::Handshake(_)
+                    | Error::Engine { .. }
             )
         };
         if let Some(error) = outcome.as_ref().err().filter(|error| is_fatal(error)) {
@@ -114,14 +123,14 @@ impl TlsReader {
         match step {
             Step::KeyUpdate { is_requested } => {
                 let next = self.link.secrets().next_opening()?;
-                self.inflow.rotate(next);
+                self.incoming.rotate(next);
                 if is_requested {
                     self.link.want(Wants::ANSWER);
                 }
             }
             Step::Renegotiation => self.link.want(Wants::REFUSAL),
             Step::Ticket(ticket) => self.link.secrets().take_ticket(&ticket)?,
-            Step::Data(_) | Step::Starved | Step::Ended => {}
+            Step::Data(_) | Step::Starved | Step::Working | Step::Ended => {}
         }
         self.link.tend();
         Ok(Some(0))
@@ -135,18 +144,18 @@ impl TlsReader {
                 true => deadline.min(Instant::now() + TEND_EVERY),
                 false => deadline,
             };
-            let room = &mut [IoSliceMut::new(self.inflow.room())];
-            let waited = match self.receiver.receive(room, Instant::now()) {
+            let room = self.incoming.room().unwrap_or_default();
+            let waited = match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
                 // Another half's error shut the socket down, and says why.
                 Ok(received) if received.bytes == 0 => {
                     return Err(self.link.check().err().unwrap_or(Error::Truncated));
                 }
                 Ok(received) => {
-                    self.inflow.received(received.bytes);
+                    self.incoming.received(received.bytes);
                     return Ok(Some(0));
                 }
                 Err(sealift_io::Error::Deadline { .. }) => {
-                    self.inflow.rest();
+                    self.incoming.rest();
                     self.receiver.wait_readable(until)
                 }
                 Err(error) => Err(error),
@@ -157,6 +166,48 @@ impl TlsReader {
                 Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
             }
         }
+    }
+
+    /// Receives what is there already, so that the engine has it while the caller is busy.
+    fn receive_ahead(&mut self) {
+        while matches!(self.end, End::Open) && self.incoming.is_hungry() {
+            let Some(room) = self.incoming.room() else { return };
+            match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
+                Ok(received) if received.bytes == 0 => self.incoming.ends(Error::Truncated),
+                Ok(received) => self.incoming.received(received.bytes),
+                Err(sealift_io::Error::Deadline { .. }) => return,
+                Err(error) => self.incoming.ends(error.into()),
+            }
+            // An error of the first record that is not there yet shows when that is read.
+            let _ = self.incoming.begin();
+        }
+    }
+
+    /// Waits for the engine, and looks after the other half meanwhile.
+    fn await_engine(&mut self) -> Result<Option<usize>> {
+        self.receive_ahead();
+        let (now, deadline) = (Instant::now(), or_never(self.deadline));
+        if now >= deadline {
+            return Err(Error::Deadline);
+        }
+        let pause = if self.link.tend() { TEND_EVERY } else { CHECK_EVERY };
+        let until = deadline.min(now + pause);
+        self.incoming.wait(until);
+        if Instant::now() >= until {
+            self.link.check()?;
+        }
+        Ok(Some(0))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn incoming(&mut self) -> &mut Incoming {
+        &mut self.incoming
+    }
+
+    /// Nothing is read from now on; the engine gives up what it can.
+    fn ends(&mut self, end: End) {
+        self.end = end;
+        self.incoming.close();
     }
 }
 

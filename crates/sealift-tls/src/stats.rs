@@ -25,9 +25,12 @@ pub struct Stats {
     pub bytes_opened: u64,
     /// Those of the records that were opened straight into the caller's memory.
     pub records_opened_direct: u64,
-    /// Bytes that were opened where they lay, because their record did not fit the caller's memory,
-    /// and copied out from there.
+    /// Bytes that were not opened straight into the caller's memory and were copied there: their
+    /// record did not fit, or an engine opened it ahead.
     pub bytes_staged: u64,
+    /// Records that an engine had opened ahead of a KeyUpdate, with the key before it, and that were
+    /// opened again.
+    pub records_reopened: u64,
     /// KeyUpdates received.
     pub key_updates_received: u64,
     /// What the engine did that seals owned memory, if there is one.
@@ -83,6 +86,7 @@ impl Stats {
             bytes_opened: opened.bytes,
             records_opened_direct: opened.direct_records,
             bytes_staged: opened.staged_bytes,
+            records_reopened: opened.reopened_records,
             key_updates_received: opened.key_updates,
             sealing,
             sender,
