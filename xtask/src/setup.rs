@@ -10,6 +10,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("llvm", "llvm-symbolizer: names in the sanitizers' reports"),
     ("socat", "a peer for stream, datagram and TLS tests"),
     ("openssl", "a peer for TLS tests, and pins taken by hand"),
+    ("curl", "a client of HTTPS servers"),
     ("gnutls-bin", "a peer for TLS tests"),
     ("ncat", "a peer for stream tests"),
     ("netcat-openbsd", "a peer for stream and unix-socket tests"),
