@@ -1,6 +1,7 @@
 //! The command line: each flag is defined once, here; help, man pages and completions follow.
 
 mod trust;
+mod tunnel;
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use crate::failure::{Action, Failure};
 use crate::quantity::{parse_duration, parse_sample};
 use crate::terminal::shown;
 pub(crate) use trust::TrustArgs;
+pub(crate) use tunnel::TunnelArgs;
 
 /// Headings and flags stand out, as in cargo's help.
 const STYLES: Styles = Styles::styled()
@@ -120,6 +122,12 @@ impl Cli {
         let (url, listens, trust) = match &self.command {
             Command::Send(args) => (&args.url, args.listen, &args.trust),
             Command::Receive(args) => (&args.url, !args.connect, &args.trust),
+            Command::Tunnel(args) => {
+                return match args.check() {
+                    Ok(()) => Ok(self),
+                    Err(text) => Err(Self::command().error(ErrorKind::ArgumentConflict, text)),
+                };
+            }
             _ => return Ok(self),
         };
         if !listens && let Some(missing) = url.lacks() {
@@ -151,6 +159,7 @@ fn parse_sample_time(text: &str) -> Result<Duration, String> {
 pub(crate) enum Command {
     Send(SendArgs),
     Receive(ReceiveArgs),
+    Tunnel(TunnelArgs),
     Probe(ProbeArgs),
     /// Measure what zero-copy and sealing are worth on this machine
     #[command(subcommand)]
@@ -462,6 +471,9 @@ mod tests {
             "sealift send a tls://h:1 --ca ca.pem --server-name x --cert c --key k --keylog=f",
             "sealift send a tls://192.0.2.1:1 --insecure",
             "sealift receive tls://:0 out --cert c --client-ca ca.pem",
+            "sealift tunnel tcp://127.0.0.1:1 tls://h:1 --max-connections 7 --timeout 5s --grace 0",
+            "sealift tunnel tls://:1 unix:/s --cert c --client-ca ca.pem --stats --json -v",
+            "sealift tunnel unix:/s tls://h:1 --insecure",
             "sealift man --dir /tmp",
             "sealift completions zsh",
         ] {
@@ -499,6 +511,12 @@ mod tests {
             "sealift send a tls://h:1 --server-name -",
             "sealift receive tls://:1 out --insecure",
             "sealift receive tls://:1 out --ca ca.pem",
+            "sealift tunnel tcp://h:1 tcp://h:2",
+            "sealift tunnel tls://h:1 tls://h:2",
+            "sealift tunnel tcp://h:1 tls://:2",
+            "sealift tunnel tls://:1 tcp://:2",
+            "sealift tunnel tls://:1 tcp://h:2 --ca ca.pem",
+            "sealift tunnel tcp://:1 tls://h:2 --max-connections 0",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.and_then(Cli::checked).is_err(), "{line}");

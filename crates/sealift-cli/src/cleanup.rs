@@ -40,6 +40,14 @@ fn pending() -> MutexGuard<'static, Vec<(u64, Work)>> {
 /// # Errors
 /// Without handlers or the thread an interruption would leave things behind.
 pub(crate) fn watch_signals() -> io::Result<()> {
+    watch_signals_but(|_| false)
+}
+
+/// The same, but for those that `takes` says it takes: they end nothing here.
+///
+/// # Errors
+/// As [`watch_signals`].
+pub(crate) fn watch_signals_but(takes: impl Fn(i32) -> bool + Send + 'static) -> io::Result<()> {
     let ignored = ignored_signals();
     let handled = ENDING.into_iter().filter(|signal| {
         let bit = 1u64 << (signal - 1);
@@ -49,15 +57,19 @@ pub(crate) fn watch_signals() -> io::Result<()> {
     // A limit on file sizes is an error of the write (EFBIG), not the end of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let Some(signal) = signals.forever().next() else { return };
-        let mut pending = pending();
-        for (_, work) in pending.iter_mut().rev() {
-            work();
-        }
-        // Dies of the signal, so that a shell sees what happened.
-        let _ = emulate_default_handler(signal);
+        let ending = signals.forever().find(|signal| !takes(*signal));
+        ending.into_iter().for_each(die_of);
     })?;
     Ok(())
+}
+
+/// Cleans up and dies of a signal, so that a shell sees what happened.
+pub(crate) fn die_of(signal: i32) {
+    let mut pending = pending();
+    for (_, work) in pending.iter_mut().rev() {
+        work();
+    }
+    let _ = emulate_default_handler(signal);
 }
 
 /// The mask of signals that this process was started to ignore (`SigIgn` of `proc(5)`).

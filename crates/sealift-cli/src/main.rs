@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  args ──► run ──► send, receive   transfer/
+//!                ├─► tunnel          tunnel/
 //!                ├─► probe           probe.rs
 //!                ├─► bench           bench/
 //!                └─► completions, man   manual.rs
@@ -23,6 +24,7 @@ mod quantity;
 mod terminal;
 mod transfer;
 mod trust;
+mod tunnel;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -49,6 +51,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Send(args) => transfer::send(&args, &Terminal::new(args.transfer.words)),
         Command::Receive(args) => transfer::receive(&args, &Terminal::new(args.transfer.words)),
+        Command::Tunnel(args) => tunnel::run(&args, &Terminal::new(args.words)),
         Command::Probe(args) => probe::run(&args),
         Command::Bench(Bench::Send(args)) => {
             bench::run_send(&args, &Terminal::new(args.report.words))

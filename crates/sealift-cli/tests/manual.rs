@@ -7,7 +7,7 @@ use std::path::Path;
 
 use support::*;
 
-const COMMANDS: [&str; 6] = ["send", "receive", "probe", "bench", "completions", "man"];
+const COMMANDS: [&str; 7] = ["send", "receive", "tunnel", "probe", "bench", "completions", "man"];
 
 fn stdout(arguments: &[&str]) -> String {
     let output = run(sealift().args(arguments).env("COLUMNS", "80"));
@@ -28,7 +28,7 @@ fn help_names_every_command_and_fits() {
             assert!(line.chars().count() <= 100, "{line}");
         }
     }
-    for command in ["send", "receive"] {
+    for command in ["send", "receive", "tunnel"] {
         assert!(stdout(&[command, "--help"]).contains("Examples:"));
         assert!(!stdout(&[command, "-h"]).contains("Examples:"));
     }

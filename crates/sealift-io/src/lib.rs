@@ -39,6 +39,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod acknowledged;
 #[cfg(feature = "tokio")]
 mod alarm;
 #[cfg(feature = "baseline")]
@@ -67,6 +68,7 @@ mod sync;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use acknowledged::is_acknowledged;
 #[cfg(feature = "tokio")]
 pub use alarm::Alarm;
 pub use buffer::Buffer;

@@ -28,7 +28,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// One transfer takes one connection.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Who connects while another connection is made is told so when this end stops listening.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 
 /// What listens.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(crate) enum Listener {
     /// One for each address of the name.
     Tcp(Vec<TcpListener>),
     /// With the file that is to go.
-    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] SocketFile),
+    Unix(UnixListener, SocketFile),
 }
 
 /// Listens on `url`; the endpoint that is returned has the port that was got.
@@ -180,10 +180,22 @@ impl Listener {
         }
     }
 
-    fn set_nonblocking(&self) -> io::Result<()> {
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         match self {
             Self::Tcp(listeners) => listeners.iter().try_for_each(|one| one.set_nonblocking(true)),
             Self::Unix(listener, _) => listener.set_nonblocking(true),
+        }
+    }
+
+    /// Whether other machines can connect.
+    pub(crate) fn is_reachable(&self) -> bool {
+        let is_local = |listener: &TcpListener| {
+            let address = listener.local_addr().map(|address| address.ip().to_canonical());
+            address.is_ok_and(|address| address.is_loopback())
+        };
+        match self {
+            Self::Tcp(listeners) => !listeners.iter().all(is_local),
+            Self::Unix(..) => false,
         }
     }
 
@@ -205,7 +217,8 @@ impl Listener {
     }
 }
 
-fn is_passing(error: &io::Error) -> bool {
+/// Whether an accept that failed so need not keep anybody from the next one.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
     let errno = errno_of(error);
     error.kind() == io::ErrorKind::WouldBlock
         || matches!(errno, Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO))

@@ -9,11 +9,11 @@
 //! What can fail without the other end is done before it is called: a wrong name costs nobody a
 //! connection.
 
-mod connect;
-mod connection;
+pub(crate) mod connect;
+pub(crate) mod connection;
 mod descriptor;
 mod inflow;
-mod listen;
+pub(crate) mod listen;
 mod outflow;
 mod partial;
 mod patience;
@@ -31,12 +31,13 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::progress::Progress;
 use crate::terminal::Terminal;
-use crate::trust::{self, Role};
+use crate::trust::{self, OtherEnd, Role};
 use connection::Connection;
 use inflow::Inflow;
 use outflow::{Outflow, how_it_left};
 use patience::Patience;
 use report::{Report, Tls};
+pub(crate) use sealed::failed as tls_failed;
 use sealed::{SealedInflow, SealedOutflow};
 use source::Source;
 use target::Target;
@@ -59,7 +60,9 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
     report.file = source.name().to_owned();
     let role = Role::new(&args.trust, &args.url, args.listen, terminal)?;
     let progress = Progress::new(terminal, source.size());
-    let tell = |url: &Endpoint| tell_other_end(role.as_ref(), url, &args.trust, true, terminal);
+    let tell = |url: &Endpoint| {
+        tell_other_end(role.as_ref(), url, &args.trust, OtherEnd::Receives, terminal)
+    };
     let (connection, url) =
         meet(&args.url, args.listen, &args.transfer, terminal, &progress, tell)?;
     report.met(&url, &connection.peer);
@@ -89,16 +92,16 @@ struct Meeting {
 }
 
 /// Says what to type at the other end, where only this end knows.
-fn tell_other_end(
+pub(crate) fn tell_other_end(
     role: Option<&Role>,
     url: &Endpoint,
     args: &TrustArgs,
-    sends: bool,
+    there: OtherEnd,
     terminal: &Terminal,
 ) {
     if let Some(Role::Server { made: Some(pin), .. }) = role {
         terminal.say("made a certificate for this run; at the other end:");
-        terminal.print(&format!("  {}\n", trust::line_for_other_end(url, sends, args, *pin)));
+        terminal.print(&format!("  {}\n", trust::line_for_other_end(url, there, args, *pin)));
     }
 }
 
@@ -184,7 +187,8 @@ fn fill(
     let listens = !args.connect;
     let role = Role::new(&args.trust, &args.url, listens, terminal)?;
     let progress = Progress::new(terminal, None);
-    let tell = |url: &Endpoint| tell_other_end(role.as_ref(), url, &args.trust, false, terminal);
+    let tell =
+        |url: &Endpoint| tell_other_end(role.as_ref(), url, &args.trust, OtherEnd::Sends, terminal);
     let (connection, url) = meet(&args.url, listens, &args.transfer, terminal, &progress, tell)?;
     report.met(&url, &connection.peer);
     let idle_timeout = args.transfer.idle_timeout;
@@ -257,7 +261,7 @@ fn watch_signals() -> Result<(), Failure> {
 }
 
 /// A report that nobody could read is found out before the transfer, not after it.
-fn check_report(json: bool, stdout_has_data: bool) -> Result<(), Failure> {
+pub(crate) fn check_report(json: bool, stdout_has_data: bool) -> Result<(), Failure> {
     if !json || stdout_has_data {
         return Ok(());
     }

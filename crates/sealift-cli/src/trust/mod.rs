@@ -80,18 +80,26 @@ fn key_log(args: &TrustArgs, terminal: &Terminal) -> Result<Option<Arc<dyn KeyLo
     Ok(Some(Arc::new(file)))
 }
 
+/// What the other end of a connection is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OtherEnd {
+    Sends,
+    Receives,
+    Tunnels,
+}
+
 /// What to type at the other end, for a certificate made for this run.
 pub(crate) fn line_for_other_end(
     url: &Endpoint,
-    sends: bool,
+    there: OtherEnd,
     args: &TrustArgs,
     pin: Pin,
 ) -> String {
     let url = url.for_other_end();
-    let command = if sends {
-        format!("sealift receive {url} DST --connect")
-    } else {
-        format!("sealift send SRC {url}")
+    let command = match there {
+        OtherEnd::Sends => format!("sealift send SRC {url}"),
+        OtherEnd::Receives => format!("sealift receive {url} DST --connect"),
+        OtherEnd::Tunnels => format!("sealift tunnel tcp://127.0.0.1:PORT {url}"),
     };
     let shown = if args.checks_clients() { " --cert FILE --key FILE" } else { "" };
     format!("{command} --pin {pin}{shown}")

@@ -6,6 +6,7 @@ mod content;
 mod ports;
 mod process;
 mod skip;
+mod tunnels;
 
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use certificates::*;
@@ -17,3 +18,5 @@ pub use ports::*;
 pub use process::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use skip::skip;
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use tunnels::*;

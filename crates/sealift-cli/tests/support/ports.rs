@@ -44,16 +44,19 @@ pub fn free_port() -> u16 {
 
 /// Waits until somebody listens on `port`, without connecting.
 pub fn wait_for_port(port: u16) {
-    wait_until(&format!("a listener on port {port}"), || {
-        ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
-            let table = fs::read_to_string(table).unwrap_or_default();
-            table.lines().skip(1).any(|line| {
-                let fields: Vec<&str> = line.split_whitespace().collect();
-                let local = fields[1].rsplit(':').next().unwrap();
-                fields[3] == "0A" && u16::from_str_radix(local, 16).unwrap() == port
-            })
+    wait_until(&format!("a listener on port {port}"), || is_listening(port));
+}
+
+/// Whether somebody listens on `port`.
+pub fn is_listening(port: u16) -> bool {
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+        let table = fs::read_to_string(table).unwrap_or_default();
+        table.lines().skip(1).any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let local = fields[1].rsplit(':').next().unwrap();
+            fields[3] == "0A" && u16::from_str_radix(local, 16).unwrap() == port
         })
-    });
+    })
 }
 
 /// Waits until somebody listens on a unix socket, without connecting.

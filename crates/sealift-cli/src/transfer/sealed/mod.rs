@@ -106,7 +106,7 @@ pub(super) fn shake_hands(
 }
 
 /// What an error of the library means to a person.
-fn failed(action: Action, url: &str, error: &tls::Error) -> Failure {
+pub(crate) fn failed(action: Action, url: &str, error: &tls::Error) -> Failure {
     let again = "look at the other end: it gave up before the end";
     match error {
         tls::Error::Handshake(error) => trust::explain(action, url, error),

@@ -1,0 +1,108 @@
+//! The command line of `sealift tunnel`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{TrustArgs, WordsArgs, parse_time, url_parser};
+use crate::endpoint::Endpoint;
+
+/// Carry connections of programs that speak plain TCP over TLS, or back
+///
+/// Takes every connection that comes to LISTEN on to TARGET, until it is told to stop. One of the
+/// two is tls://, the other tcp:// or unix:. Two tunnels make a sealed way between two programs
+/// that know nothing of it; one is enough where the other end speaks TLS by itself.
+///
+/// Each direction of a connection goes its own way: where one ends, its end is carried across
+/// (over TLS as close_notify) and the other goes on. Only an end is shown as one: if a side is
+/// reset, or TLS ends without close_notify, or this program is killed, both sides are reset, so
+/// that no program takes a part for the whole. A unix socket has no reset: its program just sees
+/// the end.
+///
+/// The side that connects over tls:// trusts nobody unverified: it needs --pin, as the listening
+/// side prints it, or --ca, or the other end a certificate that this system trusts. Without
+/// --cert a listening tls:// makes a certificate for this run; whoever connects is let in, unless
+/// --client-ca or --pin says who.
+///
+/// On SIGINT or SIGTERM it stops listening and lets connections end by themselves for the time of
+/// --grace; the second signal ends them at once. Exit code 0 means that none was cut.
+///
+/// A host that is gone is noticed within two minutes of silence.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct TunnelArgs {
+    /// Where connections come from: tcp://host:port, unix:/path or tls://host:port
+    ///
+    /// tls://:4433 listens on every address, tcp://127.0.0.1:0 on any free port, which is printed.
+    #[arg(value_name = "LISTEN", value_parser = url_parser())]
+    pub(crate) listen: Endpoint,
+    /// Where they go: tls://host:port, tcp://host:port or unix:/path
+    #[arg(value_name = "TARGET", value_parser = url_parser())]
+    pub(crate) target: Endpoint,
+    /// How many connections there may be at a time; further ones wait to be accepted
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) max_connections: u32,
+    /// Give a connection up whose TLS handshake, or whose way to TARGET, takes longer than this
+    ///
+    /// A number and ms, s, m or h; 0 waits for ever.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30s")]
+    pub(crate) timeout: Duration,
+    /// How long connections may take to end by themselves after SIGINT or SIGTERM
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30s")]
+    pub(crate) grace: Duration,
+    /// Print the figures of the tunnel to standard error at the end
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Print the outcome as one JSON object to standard output at the end
+    ///
+    /// On failure it has the key `error`.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) words: WordsArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealift tunnel tls://:4433 tcp://127.0.0.1:22     to sshd; prints the line to type at the other end
+  sealift tunnel tcp://127.0.0.1:2222 tls://backup:4433 --pin sha256:9f...  as it was printed
+  sealift tunnel tls://:443 unix:/run/app --cert server.pem --key key.pem  for browsers and curl
+  sealift tunnel unix:/run/db tls://db:5433 --ca ca.pem --cert me.pem  a client that shows who it is";
+
+impl TunnelArgs {
+    /// Checks the two sides and the flags about trust against each other.
+    ///
+    /// # Errors
+    /// What is out of place, and why.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let is_sealed = |url: &Endpoint| matches!(url, Endpoint::Tls { .. });
+        if let Some(missing) = self.target.lacks() {
+            let scheme = self.target.scheme();
+            return Err(format!("to connect, name {missing}: {scheme}host:port"));
+        }
+        match (is_sealed(&self.listen), is_sealed(&self.target)) {
+            (false, false) => {
+                let text = "nothing would be sealed: one of LISTEN and TARGET must be tls://";
+                Err(text.to_owned())
+            }
+            (true, true) => {
+                let text = "both sides are tls://: one of LISTEN and TARGET must be plain";
+                Err(text.to_owned())
+            }
+            (listens, _) => self.trust.check(self.sealed(), listens),
+        }
+    }
+
+    /// Whether programs come in plain and go out sealed.
+    pub(crate) fn seals(&self) -> bool {
+        matches!(self.target, Endpoint::Tls { .. })
+    }
+
+    /// The side that is tls://.
+    pub(crate) fn sealed(&self) -> &Endpoint {
+        if self.seals() { &self.target } else { &self.listen }
+    }
+}

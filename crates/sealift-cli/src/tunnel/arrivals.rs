@@ -1,0 +1,110 @@
+//! Connections as they come to LISTEN.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::endpoint::Endpoint;
+use crate::failure::{Action, Failure};
+use crate::terminal::Terminal;
+use crate::transfer::connection::Connection;
+use crate::transfer::listen::{Listener, SocketFile, is_passing};
+
+/// The pause after an accept for which this machine had not enough of something.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
+
+/// What listens, under the runtime.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    doors: Doors,
+    url: Endpoint,
+    is_short: bool,
+    terminal: Terminal,
+}
+
+#[derive(Debug)]
+enum Doors {
+    Tcp(Vec<TcpListener>),
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] SocketFile),
+}
+
+impl Arrivals {
+    /// Registers a listener with the runtime of the calling task.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(super) fn new(
+        listener: Listener,
+        url: Endpoint,
+        terminal: Terminal,
+    ) -> Result<Self, Failure> {
+        let doors = Doors::new(listener);
+        let doors = doors.map_err(|error| Failure::system(Action::Listen, &url, error))?;
+        Ok(Self { doors, url, is_short: false, terminal })
+    }
+
+    /// The next connection. What keeps this machine from taking it (too many open files) is said
+    /// once, and tried again.
+    pub(super) async fn next(&mut self) -> Connection {
+        loop {
+            match poll_fn(|context| self.poll_accept(context)).await {
+                Ok(connection) => {
+                    self.is_short = false;
+                    return connection;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_short, true) {
+                        let failure = Failure::system(Action::Accept, &self.url, error);
+                        self.terminal.say(&format!("{failure}; until then further ones wait"));
+                    }
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
+        loop {
+            match self.doors.poll_accept(context) {
+                // It was there and went away again.
+                Poll::Ready(Err(error)) if is_passing(&error) => {}
+                polled => return polled,
+            }
+        }
+    }
+}
+
+impl Doors {
+    fn new(listener: Listener) -> io::Result<Self> {
+        listener.set_nonblocking()?;
+        Ok(match listener {
+            Listener::Tcp(listeners) => {
+                let listeners = listeners.into_iter().map(TcpListener::from_std);
+                Self::Tcp(listeners.collect::<io::Result<_>>()?)
+            }
+            Listener::Unix(listener, file) => Self::Unix(UnixListener::from_std(listener)?, file),
+        })
+    }
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
+        match self {
+            Self::Tcp(listeners) => {
+                let mut polled = listeners.iter().map(|listener| listener.poll_accept(context));
+                let Some(accepted) = polled.find(Poll::is_ready) else {
+                    return Poll::Pending;
+                };
+                accepted.map(|accepted| {
+                    let (stream, address) = accepted?;
+                    Connection::tcp(stream.into_std()?.into(), address)
+                })
+            }
+            Self::Unix(listener, _) => listener.poll_accept(context).map(|accepted| {
+                let (stream, _) = accepted?;
+                Ok(Connection::unix(stream.into_std()?))
+            }),
+        }
+    }
+}

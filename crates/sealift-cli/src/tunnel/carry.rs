@@ -1,0 +1,206 @@
+//! One direction of a connection: bytes as they come, then the end.
+//!
+//! ```text
+//!  Reading ──bytes──► Writing ──all written──► Reading ──the end──► Ending ──told──► Ended
+//! ```
+//! What comes faster than it goes waits where it is: nothing is read while bytes are held.
+
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::buffers::{Buffer, Buffers};
+
+/// Steps in one go: then it is the turn of others.
+const MOST_STEPS: usize = 32;
+
+/// How far a direction has come.
+#[derive(Debug)]
+enum Step {
+    Reading,
+    Writing { buffer: Buffer, left: Range<usize> },
+    Ending,
+    Ended,
+}
+
+/// Where a direction broke.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The side that it reads from.
+    Source(io::Error),
+    /// The side that it writes to.
+    Target(io::Error),
+    /// That side would not hear of the end.
+    End(io::Error),
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(super) struct Carry {
+    step: Step,
+    /// Something was written that has perhaps not all left.
+    is_unflushed: bool,
+    moved: Counter,
+}
+
+impl Carry {
+    /// Counts in `moved` what it carries.
+    pub(super) fn new(moved: Counter) -> Self {
+        Self { step: Step::Reading, is_unflushed: false, moved }
+    }
+
+    /// Carries on; ready at the end.
+    pub(super) fn poll<R, W>(
+        &mut self,
+        from: &mut R,
+        to: &mut W,
+        buffers: &Buffers,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        for _ in 0..MOST_STEPS {
+            match &self.step {
+                Step::Reading => ready!(self.poll_read(from, to, buffers, context))?,
+                Step::Writing { .. } => ready!(self.poll_write(to, buffers, context))?,
+                Step::Ending => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(context)).map_err(Broken::End)?;
+                    self.step = Step::Ended;
+                }
+                Step::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_read<R, W>(
+        &mut self,
+        from: &mut R,
+        to: &mut W,
+        buffers: &Buffers,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut buffer = buffers.take();
+        let mut into = ReadBuf::new(&mut buffer);
+        let read = Pin::new(from).poll_read(context, &mut into);
+        let count = into.filled().len();
+        match read {
+            Poll::Ready(Ok(())) if count > 0 => {
+                self.step = Step::Writing { buffer, left: 0..count };
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Ok(())) => self.step = Step::Ending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
+            Poll::Pending => {}
+        }
+        buffers.give(buffer);
+        if read.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        // Nobody else sees to what a write left behind.
+        if self.is_unflushed {
+            ready!(Pin::new(to).poll_flush(context)).map_err(Broken::Target)?;
+            self.is_unflushed = false;
+        }
+        Poll::Pending
+    }
+
+    fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        to: &mut W,
+        buffers: &Buffers,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        let Step::Writing { buffer, left } = &mut self.step else { return Poll::Ready(Ok(())) };
+        let written = ready!(Pin::new(to).poll_write(context, &buffer[left.clone()]));
+        let written = written.map_err(Broken::Target)?;
+        self.moved.inc_by(written as u64);
+        self.is_unflushed = true;
+        left.start += written;
+        if left.start == left.end {
+            buffers.give(std::mem::take(buffer));
+            self.step = Step::Reading;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    async fn run(
+        carry: &mut Carry,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        buffers: &Buffers,
+    ) -> Result<(), Broken> {
+        poll_fn(|context| carry.poll(from, to, buffers, context)).await
+    }
+
+    #[tokio::test]
+    async fn bytes_go_over_in_order_and_then_the_end() {
+        let (mut source, mut from) = duplex(1000);
+        let (mut to, mut target) = duplex(77);
+        let sent: Vec<u8> = (0..300_000u32).map(|at| (at % 251) as u8).collect();
+        let expected = sent.clone();
+        let feeding = tokio::spawn(async move {
+            source.write_all(&sent).await.unwrap();
+            source.shutdown().await.unwrap();
+        });
+        let reading = tokio::spawn(async move {
+            let mut read = Vec::new();
+            target.read_to_end(&mut read).await.unwrap();
+            read
+        });
+        let (mut carry, buffers) = (Carry::new(Counter::default()), Buffers::default());
+        run(&mut carry, &mut from, &mut to, &buffers).await.unwrap();
+        assert!(matches!(carry.step, Step::Ended));
+        assert_eq!(carry.moved.get(), 300_000);
+        feeding.await.unwrap();
+        assert!(reading.await.unwrap() == expected);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_while_bytes_are_held() {
+        let (mut source, mut from) = duplex(1 << 20);
+        let (mut to, _target) = duplex(10);
+        source.write_all(&vec![1; 1 << 20]).await.unwrap();
+        let (mut carry, buffers) = (Carry::new(Counter::default()), Buffers::default());
+        let waiting = run(&mut carry, &mut from, &mut to, &buffers);
+        let soon = std::time::Duration::from_millis(50);
+        tokio::time::timeout(soon, waiting).await.unwrap_err();
+        let Step::Writing { buffer, left } = &carry.step else { panic!("{:?}", carry.step) };
+        let (len, written) = (buffer.len(), carry.moved.get() as usize);
+        assert_eq!((left.clone(), written), (10..len, 10));
+        // One buffer was taken from the source, and no more fits there now.
+        source.write_all(&vec![2; len]).await.unwrap();
+        let more = source.write_all(&[3]);
+        tokio::time::timeout(soon, more).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_idles_holds_no_buffer() {
+        let (_source, mut from) = duplex(10);
+        let (mut to, _target) = duplex(10);
+        let (mut carry, buffers) = (Carry::new(Counter::default()), Buffers::default());
+        let waiting = run(&mut carry, &mut from, &mut to, &buffers);
+        let soon = std::time::Duration::from_millis(20);
+        tokio::time::timeout(soon, waiting).await.unwrap_err();
+        assert!(matches!(carry.step, Step::Reading));
+    }
+}

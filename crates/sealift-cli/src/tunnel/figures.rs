@@ -1,0 +1,132 @@
+//! What the tunnel has done so far: counted once, for the status line, `--stats`, `--json` and
+//! `--metrics` alike.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use rustls::HandshakeKind;
+use sealift::tls;
+
+use super::outcome::Outcome;
+
+/// One label and its value.
+type Label = [(&'static str, &'static str); 1];
+type Labelled = Family<Label, Counter>;
+
+/// What becomes of bytes that are sent.
+const WAYS: [&str; 3] = ["zerocopy", "copied", "plain"];
+/// Whose key updates.
+const UPDATES: [&str; 2] = ["sent", "received"];
+/// Why the kernel did not take a send as it was offered.
+const REFUSALS: [&str; 2] = ["unsupported", "pressure"];
+const HANDSHAKES: [&str; 2] = ["full", "resumed"];
+/// Handshakes from 250 microseconds to half a minute.
+const HANDSHAKE_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 18);
+
+/// The figures of one run.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) accepted: Counter,
+    pub(super) open: Gauge,
+    finished: Labelled,
+    /// Plaintext that was sealed and sent, in bytes.
+    pub(super) sealed: Counter,
+    /// Plaintext that was opened and passed on, in bytes.
+    pub(super) opened: Counter,
+    records_sealed: Counter,
+    records_opened: Counter,
+    key_updates: Labelled,
+    /// Sealed bytes that the kernel took and let go of, by what became of them.
+    wire: Labelled,
+    refusals: Labelled,
+    handshakes: Labelled,
+    handshake_seconds: Histogram,
+}
+
+impl Figures {
+    pub(super) fn new() -> Self {
+        let (start, factor, count) = HANDSHAKE_BUCKETS;
+        let figures = Self {
+            accepted: Counter::default(),
+            open: Gauge::default(),
+            finished: Family::default(),
+            sealed: Counter::default(),
+            opened: Counter::default(),
+            records_sealed: Counter::default(),
+            records_opened: Counter::default(),
+            key_updates: Family::default(),
+            wire: Family::default(),
+            refusals: Family::default(),
+            handshakes: Family::default(),
+            handshake_seconds: Histogram::new(exponential_buckets(start, factor, count)),
+        };
+        // What has not happened is there, too: as 0.
+        for (family, label, values) in [
+            (&figures.finished, "outcome", &Outcome::ALL.map(Outcome::name)[..]),
+            (&figures.wire, "outcome", &WAYS),
+            (&figures.handshakes, "kind", &HANDSHAKES),
+            (&figures.key_updates, "way", &UPDATES),
+            (&figures.refusals, "reason", &REFUSALS),
+        ] {
+            values.iter().for_each(|value| drop(family.get_or_create(&[(label, *value)])));
+        }
+        figures
+    }
+
+    /// A connection ended.
+    pub(super) fn finished(&self, outcome: Outcome) {
+        self.open.dec();
+        self.finished_as(outcome).inc();
+    }
+
+    /// How many connections ended so.
+    pub(super) fn finished_as(&self, outcome: Outcome) -> Counter {
+        self.finished.get_or_create_owned(&[("outcome", outcome.name())])
+    }
+
+    /// A handshake succeeded.
+    pub(super) fn shaken(&self, kind: HandshakeKind, time: Duration) {
+        let kind = if kind == HandshakeKind::Resumed { HANDSHAKES[1] } else { HANDSHAKES[0] };
+        self.handshakes.get_or_create(&[("kind", kind)]).inc();
+        self.handshake_seconds.observe(time.as_secs_f64());
+    }
+
+    /// Adds what a stream did between two looks at it.
+    pub(super) fn add(&self, before: &tls::Stats, now: &tls::Stats) {
+        let grown = |of: fn(&tls::Stats) -> u64| of(now).saturating_sub(of(before));
+        self.records_sealed.inc_by(grown(|stats| stats.records_sealed));
+        self.records_opened.inc_by(grown(|stats| stats.records_opened));
+        let by_way = |family: &Labelled, name, way, count| {
+            let label: Label = [(name, way)];
+            family.get_or_create(&label).inc_by(count);
+        };
+        by_way(&self.key_updates, "way", UPDATES[0], grown(|stats| stats.key_updates_sent));
+        by_way(&self.key_updates, "way", UPDATES[1], grown(|stats| stats.key_updates_received));
+        by_way(&self.wire, "outcome", WAYS[0], grown(|stats| stats.sender.bytes.zero_copied));
+        by_way(&self.wire, "outcome", WAYS[1], grown(|stats| stats.sender.bytes.copied));
+        by_way(&self.wire, "outcome", WAYS[2], grown(|stats| stats.sender.bytes.plain));
+        by_way(&self.refusals, "reason", REFUSALS[0], grown(|stats| stats.sender.unsupported));
+        by_way(&self.refusals, "reason", REFUSALS[1], grown(|stats| stats.sender.pressure));
+    }
+
+    /// The counts that `--stats` and `--json` tell, by name.
+    pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let by = |family: &Labelled, name, way| family.get_or_create(&[(name, way)]).get();
+        vec![
+            ("bytes_sealed", self.sealed.get()),
+            ("bytes_opened", self.opened.get()),
+            ("records_sealed", self.records_sealed.get()),
+            ("records_opened", self.records_opened.get()),
+            ("key_updates_sent", by(&self.key_updates, "way", UPDATES[0])),
+            ("key_updates_received", by(&self.key_updates, "way", UPDATES[1])),
+            ("wire_bytes_zero_copied", by(&self.wire, "outcome", WAYS[0])),
+            ("wire_bytes_copied", by(&self.wire, "outcome", WAYS[1])),
+            ("wire_bytes_plain", by(&self.wire, "outcome", WAYS[2])),
+            ("handshakes_full", by(&self.handshakes, "kind", HANDSHAKES[0])),
+            ("handshakes_resumed", by(&self.handshakes, "kind", HANDSHAKES[1])),
+        ]
+    }
+}

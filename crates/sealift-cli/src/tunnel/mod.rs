@@ -1,0 +1,302 @@
+//! `sealift tunnel`: TLS for programs that speak plain TCP.
+//!
+//! ```text
+//!  signals ──► Stages ──────────┐
+//!  LISTEN ──► Arrivals ──► one task each ──► Opening ──► Pair: Carry ×2 ──► Outcome
+//!                          (figures.rs counts, complaints.rs says what failed)
+//! ```
+//!
+//! One task carries a connection; handshakes and the way to TARGET, which block, run on threads of
+//! their own, some at a time. What idles holds no memory for bytes (`buffers.rs`).
+
+mod arrivals;
+mod buffers;
+mod carry;
+mod complaints;
+mod figures;
+mod opening;
+mod outcome;
+mod pair;
+mod plain;
+mod report;
+mod stages;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use crate::args::TunnelArgs;
+use crate::cleanup;
+use crate::endpoint::Endpoint;
+use crate::failure::{Action, Failure};
+use crate::progress::Progress;
+use crate::quantity;
+use crate::terminal::Terminal;
+use crate::transfer::connection::Connection;
+use crate::transfer::{check_report, listen, tell_other_end};
+use crate::trust::{OtherEnd, Role};
+use arrivals::Arrivals;
+use buffers::Buffers;
+use complaints::Complaints;
+use figures::Figures;
+use opening::{Opened, Opening};
+use outcome::{Mishap, Outcome};
+use pair::Pair;
+use plain::Plain;
+use report::Report;
+use stages::{Stage, Stages};
+
+/// Handshakes, and ways to TARGET, at a time; each has a thread. Those that wait for the other end
+/// to speak first have none.
+const OPENINGS: usize = 128;
+/// How often a person who watches sees the figures.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
+/// How long connections that were cut may take to notice.
+const CUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The two sides as they are called in what is said.
+#[derive(Debug)]
+struct Sides {
+    plain: Endpoint,
+    sealed: Endpoint,
+}
+
+/// What the connections of a tunnel share.
+#[derive(Debug)]
+struct Tunnel {
+    opening: Arc<Opening>,
+    openings: Semaphore,
+    sides: Sides,
+    buffers: Arc<Buffers>,
+    figures: Arc<Figures>,
+    complaints: Complaints,
+    stages: Stages,
+}
+
+/// Carries connections from LISTEN to TARGET until a signal says that it is enough.
+pub(crate) fn run(args: &TunnelArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let mut report = Report::new(args.listen.to_string(), args.target.to_string());
+    let figures = Arc::new(Figures::new());
+    let began = Instant::now();
+    let ended = check_report(args.json, false)
+        .and_then(|()| try_run(args, terminal, &figures, &mut report));
+    report.take(&figures, began.elapsed());
+    report.error = ended.as_ref().err().map(ToString::to_string);
+    conclude(args, terminal, &report)?;
+    // What was cut short is told as other commands tell it: by the signal.
+    ended.map(|cut_by| cut_by.into_iter().for_each(cleanup::die_of))
+}
+
+/// Runs the tunnel; the signal that cut connections short, if one did.
+fn try_run(
+    args: &TunnelArgs,
+    terminal: &Terminal,
+    figures: &Arc<Figures>,
+    report: &mut Report,
+) -> Result<Option<i32>, Failure> {
+    let failed = |what: &'static str| move |error| Failure::system(Action::SetUp, what, error);
+    let stages = Stages::watch_signals().map_err(failed("signals"))?;
+    let role = Role::new(&args.trust, args.sealed(), !args.seals(), terminal)?;
+    // Neither of the two is plain TCP, and `args` has refused it before.
+    let Some(role) = role else { return Ok(None) };
+    raise_limit();
+    let (listener, got) = listen::listen(&args.listen)?;
+    report.listen = got.to_string();
+    if args.seals() && listener.is_reachable() {
+        terminal.notice(&format!(
+            "warning: {got} is plain: whoever is on that network can read it and use it; \
+             tcp://127.0.0.1 or unix: are for this machine only"
+        ));
+    }
+    match args.listen.wants_any_port() {
+        true => terminal.say(&format!("listening on {got}")),
+        false => terminal.notice(&format!("listening on {got}")),
+    }
+    tell_other_end(Some(&role), &got, &args.trust, OtherEnd::Tunnels, terminal);
+    let (plain, sealed) = match args.seals() {
+        true => (got.clone(), args.target.clone()),
+        false => (args.target.clone(), got.clone()),
+    };
+    let opening = Opening::new(role, got.clone(), args.target.clone(), args.timeout);
+    let tunnel = Arc::new(Tunnel {
+        opening: Arc::new(opening),
+        openings: Semaphore::new(OPENINGS),
+        sides: Sides { plain, sealed },
+        buffers: Arc::default(),
+        figures: figures.clone(),
+        complaints: Complaints::new(terminal.clone()),
+        stages,
+    });
+    let runtime = runtime().map_err(failed("threads"))?;
+    let served = runtime.block_on(async {
+        let arrivals = Arrivals::new(listener, got, terminal.clone())?;
+        Ok(tunnel.serve(arrivals, args, terminal).await)
+    });
+    // A handshake that still waits for somebody must not keep the others.
+    runtime.shutdown_background();
+    served
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().max_blocking_threads(OPENINGS).enable_all().build()
+}
+
+/// A connection has several descriptors: as many as this process may have are just enough.
+fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it stays as it was, there are fewer connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+impl Tunnel {
+    /// Takes connections until it is told to stop, and waits for the last to end. The signal that
+    /// cut some short, if one did.
+    async fn serve(
+        self: Arc<Self>,
+        arrivals: Arrivals,
+        args: &TunnelArgs,
+        terminal: &Terminal,
+    ) -> Option<i32> {
+        let most = args.max_connections;
+        let places = Arc::new(Semaphore::new(most as usize));
+        let watched = tokio::spawn(watch(self.figures.clone(), terminal.clone()));
+        tokio::select! {
+            () = self.clone().welcome(arrivals, places.clone()) => {}
+            () = self.stages.reached(Stage::Ending) => {}
+        }
+        let left = self.figures.open.get();
+        if left > 0 && !args.grace.is_zero() {
+            terminal.notice(&format!(
+                "no longer listening; waiting for {left} connections, for {} at most",
+                quantity::duration(args.grace)
+            ));
+        }
+        tokio::select! {
+            _ = places.acquire_many(most) => {}
+            () = sleep(args.grace) => {}
+            () = self.stages.reached(Stage::Now) => {}
+        }
+        watched.abort();
+        self.stages.end_now();
+        let _ = timeout(CUT_WITHIN, places.acquire_many(most)).await;
+        let cut = self.figures.finished_as(Outcome::Cut).get();
+        (cut > 0).then(|| self.stages.signal())
+    }
+
+    /// Takes connections as long as there are places for them.
+    async fn welcome(self: Arc<Self>, mut arrivals: Arrivals, places: Arc<Semaphore>) {
+        loop {
+            if places.available_permits() == 0 {
+                tracing::debug!("no place for further connections: --max-connections");
+            }
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let visitor = arrivals.next().await;
+            self.figures.accepted.inc();
+            self.figures.open.inc();
+            let tunnel = self.clone();
+            tokio::spawn(async move {
+                tunnel.visit(visitor).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Sees to one connection from its first moment to its last.
+    async fn visit(&self, visitor: Connection) {
+        let peer = visitor.peer.clone();
+        let began = Instant::now();
+        let ended = tokio::select! {
+            ended = self.carry(visitor) => ended,
+            () = self.stages.reached(Stage::Now) => Ok(Outcome::Cut),
+        };
+        let outcome = match ended {
+            Ok(outcome) => outcome,
+            Err(mishap) => {
+                self.complaints.about(&peer, &mishap.failure);
+                mishap.outcome
+            }
+        };
+        self.figures.finished(outcome);
+        let seconds = began.elapsed().as_secs_f64();
+        tracing::info!(%peer, outcome = outcome.name(), seconds, "connection ended");
+    }
+
+    async fn carry(&self, mut visitor: Connection) -> Result<Outcome, Mishap> {
+        if self.opening.hears_first() {
+            visitor = self.await_first_words(visitor).await?;
+        }
+        let opened = self.open(visitor).await?;
+        let (buffers, figures) = (self.buffers.clone(), self.figures.clone());
+        let mut pair = Pair::new(opened, &self.sides, buffers, figures)?;
+        pair.carry(&self.sides).await.map(|()| Outcome::Clean)
+    }
+}
+
+impl Tunnel {
+    /// Waits until a visitor says something: until then it is worth no thread.
+    async fn await_first_words(&self, visitor: Connection) -> Result<Connection, Mishap> {
+        let failed = |error| Mishap::here(&self.sides.sealed, error);
+        let peer = visitor.peer.clone();
+        let visitor = Plain::new(visitor).map_err(failed)?;
+        match timeout(self.opening.patience(), visitor.readable()).await {
+            Ok(ready) => {
+                let socket = ready.and_then(|()| visitor.into_socket()).map_err(failed)?;
+                Ok(Connection { socket, peer })
+            }
+            Err(_) => Err(self.opening.too_late()),
+        }
+    }
+
+    /// Opens the other side on a thread, when it is its turn.
+    async fn open(&self, visitor: Connection) -> Result<Opened, Mishap> {
+        let opening = self.opening.clone();
+        // It is never closed.
+        let _turn = self.openings.acquire().await;
+        match spawn_blocking(move || opening.open(visitor)).await {
+            Ok(opened) => opened,
+            Err(error) => Err(Mishap::here(&self.sides.sealed, error.into())),
+        }
+    }
+}
+
+/// Shows the figures to a person who watches.
+async fn watch(figures: Arc<Figures>, terminal: Terminal) {
+    let mut progress = Progress::new(&terminal, None);
+    while terminal.is_watched() {
+        let (sealed, opened) = (figures.sealed.get(), figures.opened.get());
+        let how = format!(
+            "{} connections ({} so far, {} sealed, {} opened)",
+            figures.open.get(),
+            figures.accepted.get(),
+            quantity::bytes(sealed as f64),
+            quantity::bytes(opened as f64)
+        );
+        progress.show(sealed + opened, &how, None);
+        sleep(SHOWN_EVERY).await;
+    }
+}
+
+/// Reports on the tunnel, however it ended.
+fn conclude(args: &TunnelArgs, terminal: &Terminal, report: &Report) -> Result<(), Failure> {
+    if report.error.is_none() && terminal.is_watched() && !args.stats {
+        terminal.notice(&report.summary());
+    }
+    if args.stats {
+        terminal.print(&report.stats());
+    }
+    if args.json {
+        // Numbers and strings: there is nothing that JSON could not say.
+        let line = report.to_json().unwrap_or_default();
+        let written = io::stdout().write_all(line.as_bytes());
+        let written =
+            written.map_err(|error| Failure::system(Action::Write, "standard output", error));
+        return if report.error.is_none() { written } else { Ok(()) };
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! A connection with its two sides, both directions at once.
+//!
+//! ```text
+//!  program ◄──► plain ──outward──► sealed ──► the other end
+//!                     ◄──inward───        ◄──
+//! ```
+//!
+//! 1. Each direction ends by itself: the end of the program's stream becomes close_notify, and
+//!    close_notify the end of the program's stream. The other direction goes on.
+//! 2. Sockets stay armed (`transfer/connection.rs`) until both directions have ended: whatever else
+//!    closes them resets both sides. So an end that a program sees is one.
+//! 3. Before a reset, what was carried already has a moment to arrive.
+
+use std::future::poll_fn;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sealift::io::is_acknowledged;
+use sealift::tls::{AsyncTlsStream, Stats};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::Sides;
+use super::buffers::Buffers;
+use super::carry::{Broken, Carry};
+use super::figures::Figures;
+use super::opening::{Opened, Sealed};
+use super::outcome::Mishap;
+use super::plain::Plain;
+use crate::transfer::connection;
+
+/// How often the stream's own figures are added to those of the tunnel.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+/// How long what was carried already may take to arrive before a reset.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// The pause between two looks at what has arrived, at first and at most.
+const ARRIVED_EVERY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
+
+/// A connection through the tunnel.
+pub(super) struct Pair {
+    plain: Plain,
+    sealed: AsyncTlsStream,
+    /// The sealed side's socket, to end it.
+    socket: OwnedFd,
+    outward: Carry,
+    inward: Carry,
+    buffers: Arc<Buffers>,
+    figures: Arc<Figures>,
+    told: Stats,
+    /// When the figures are told next, if something has moved since they were.
+    tells: Pin<Box<Sleep>>,
+    has_news: bool,
+    /// Both directions have ended (invariant 2).
+    is_over: bool,
+}
+
+impl Pair {
+    /// Registers both sides with the runtime of the calling task.
+    pub(super) fn new(
+        opened: Opened,
+        sides: &Sides,
+        buffers: Arc<Buffers>,
+        figures: Arc<Figures>,
+    ) -> Result<Self, Mishap> {
+        let Opened { plain, sealed: Sealed { stream, socket, took } } = opened;
+        figures.shaken(stream.handshake_kind(), took);
+        let before = stream.stats();
+        let plain = Plain::new(plain).map_err(|error| Mishap::here(&sides.plain, error))?;
+        let sealed = AsyncTlsStream::new(stream);
+        let sealed = sealed.map_err(|error| Mishap::here(&sides.sealed, error.into()))?;
+        Ok(Self {
+            plain,
+            sealed,
+            socket,
+            outward: Carry::new(figures.sealed.clone()),
+            inward: Carry::new(figures.opened.clone()),
+            buffers,
+            figures,
+            told: before,
+            tells: Box::pin(sleep(TELL_EVERY)),
+            has_news: false,
+            is_over: false,
+        })
+    }
+
+    /// Carries everything, both ways, to both ends.
+    pub(super) async fn carry(&mut self, sides: &Sides) -> Result<(), Mishap> {
+        let carried = poll_fn(|context| self.poll(context, sides)).await;
+        match &carried {
+            Ok(()) => {
+                // A stream that is dropped before the kernel has sent all of it may be reset.
+                arrived(&self.socket).await;
+                self.is_over = true;
+            }
+            Err(_) => self.wait_a_moment().await,
+        }
+        self.tell();
+        carried
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, sides: &Sides) -> Poll<Result<(), Mishap>> {
+        // What the other end has to say first: it may be why the rest fails.
+        let (plain, sealed) = (&mut self.plain, &mut self.sealed);
+        let inward = match self.inward.poll(sealed, plain, &self.buffers, context) {
+            Poll::Ready(Err(broken)) => {
+                return Poll::Ready(Err(Mishap::broken(&sides.sealed, &sides.plain, &broken)));
+            }
+            polled => polled.is_ready(),
+        };
+        let outward = match self.outward.poll(plain, sealed, &self.buffers, context) {
+            // It had ended before us, and does not hear it: nothing is missing here.
+            Poll::Ready(Err(Broken::End(_))) if inward => true,
+            Poll::Ready(Err(broken)) => {
+                return Poll::Ready(Err(Mishap::broken(&sides.plain, &sides.sealed, &broken)));
+            }
+            polled => polled.is_ready(),
+        };
+        self.tell_now_and_then(context);
+        if inward && outward { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Tells the figures a while after something has moved: what idles is not woken for it.
+    fn tell_now_and_then(&mut self, context: &mut Context<'_>) {
+        if !self.has_news {
+            self.tells.as_mut().reset(Instant::now() + TELL_EVERY);
+            self.has_news = true;
+        }
+        if self.tells.as_mut().poll(context).is_ready() {
+            self.tell();
+            self.has_news = false;
+        }
+    }
+
+    fn tell(&mut self) {
+        let now = self.sealed.stream().stats();
+        self.figures.add(&self.told, &now);
+        self.told = now;
+    }
+
+    /// Lets arrive what was carried already (invariant 3).
+    async fn wait_a_moment(&mut self) {
+        let last = async {
+            // The side that failed has nothing more to take.
+            let _ = self.sealed.flush().await;
+            tokio::join!(arrived(&self.socket), arrived(&self.plain));
+        };
+        let _ = timeout(LAST_MOMENT, last).await;
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for socket in [self.plain.as_fd(), self.socket.as_fd()] {
+            match self.is_over {
+                true => connection::disarm(socket),
+                false => connection::reset(socket),
+            }
+        }
+    }
+}
+
+/// Waits until the other end's kernel has everything, or there is no other end.
+async fn arrived(socket: &impl AsFd) {
+    let (mut pause, longest) = ARRIVED_EVERY;
+    while let Ok(false) = is_acknowledged(socket) {
+        sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
+}

@@ -1,0 +1,332 @@
+//! `sealift tunnel`: what goes in comes out at the other side, each end by itself, for many
+//! connections at once; and how it says what it does not do.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::*;
+
+/// More than fits all the buffers on the way.
+const LARGE: usize = 24 << 20;
+
+#[test]
+fn each_direction_ends_by_itself() {
+    // The program answers only when it has seen the end of what it is asked.
+    let program = Program::serve(2, |mut visitor| {
+        let (asked, end) = read_all(&visitor);
+        assert!(end == Ok(()) && asked == pattern(7, LARGE));
+        visitor.write_all(&pattern(3, LARGE)).unwrap();
+    });
+    let pair = TunnelPair::to(&program.url(), &[]);
+    for _ in 0..2 {
+        let mut client = pair.connect();
+        client.write_all(&pattern(7, LARGE)).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let (answer, end) = read_all(&client);
+        assert!(end == Ok(()) && answer == pattern(3, LARGE));
+    }
+    program.finish();
+    pair.stop();
+}
+
+#[test]
+fn the_program_at_the_target_may_end_first() {
+    let program = Program::serve(1, |mut visitor| {
+        visitor.write_all(b"done").unwrap();
+        visitor.shutdown(Shutdown::Write).unwrap();
+        let (more, end) = read_all(&visitor);
+        assert!(end == Ok(()) && more == pattern(0, LARGE));
+    });
+    let pair = TunnelPair::to(&program.url(), &[]);
+    let mut client = pair.connect();
+    let (answer, end) = read_all(&client);
+    assert_eq!((answer.as_slice(), end), (&b"done"[..], Ok(())));
+    client.write_all(&pattern(0, LARGE)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    program.finish();
+    pair.stop();
+}
+
+#[test]
+fn unix_sockets_may_be_the_plain_sides() {
+    let scratch = Scratch::new();
+    let (near, far) = (scratch.join("near"), scratch.join("far"));
+    let listener = UnixListener::bind(&far).unwrap();
+    let serving = thread::spawn(move || {
+        let (mut visitor, _) = listener.accept().unwrap();
+        let (asked, end) = read_all(&visitor);
+        assert!(end == Ok(()) && asked == pattern(1, LARGE));
+        visitor.write_all(b"yes").unwrap();
+    });
+    let (opening, pin) = opening_tunnel(&format!("unix:{}", far.display()), &[]);
+    let url = format!("tls://127.0.0.1:{}", opening.port);
+    let mut command = sealift();
+    let listens = format!("unix:{}", near.display());
+    let sealing = start(command.args(["tunnel", &listens, &url, "--pin", &pin]));
+    wait_for_socket(&near);
+    let mut client = UnixStream::connect(&near).unwrap();
+    client.write_all(&pattern(1, LARGE)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&client), (b"yes".to_vec(), Ok(())));
+    serving.join().unwrap();
+    sealing.signal("TERM");
+    let ended = sealing.finish();
+    assert!(ended.status.success(), "{}", stderr(&ended));
+    assert!(!near.exists());
+}
+
+#[test]
+fn two_hundred_connections_at_once_are_not_mixed_up() {
+    const MANY: usize = 200;
+    let program = Program::echo(MANY);
+    let pair = TunnelPair::to(&program.url(), &[]);
+    let clients = (0..MANY).map(|number| {
+        let (client, len) = (pair.connect(), 1 + number * 3001);
+        thread::spawn(move || {
+            let mut writing = client.try_clone().unwrap();
+            let sent = pattern(number, len);
+            let expected = sent.clone();
+            let writer = thread::spawn(move || {
+                writing.write_all(&sent).unwrap();
+                writing.shutdown(Shutdown::Write).unwrap();
+            });
+            let (read, end) = read_all(&client);
+            writer.join().unwrap();
+            assert!(end == Ok(()) && read == expected, "{number}: {} of {len}", read.len());
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    program.finish();
+    pair.stop();
+}
+
+#[test]
+fn further_connections_wait_for_a_place() {
+    let program = Program::echo(3);
+    let (opening, pin) = opening_tunnel(&program.url(), &[]);
+    let sealing = sealing_tunnel(opening.port, &pin, &["--max-connections", "2"]);
+    let mut clients = [(); 3].map(|()| connect(sealing.port));
+    let mut answer = [0];
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+    }
+    for client in &mut clients[..2] {
+        client.read_exact(&mut answer).unwrap();
+    }
+    clients[2].set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let waits = clients[2].read_exact(&mut answer).unwrap_err();
+    assert_eq!(waits.kind(), ErrorKind::WouldBlock);
+    let [first, _second, third] = clients;
+    drop(first);
+    let mut third = patient(third);
+    third.read_exact(&mut answer).unwrap();
+}
+
+#[test]
+fn a_target_that_is_not_there_resets_the_visitor_and_the_tunnel_goes_on() {
+    let port = free_port();
+    let target = format!("tcp://127.0.0.1:{port}");
+    let (mut opening, pin) = opening_tunnel(&target, &[]);
+    let sealing = sealing_tunnel(opening.port, &pin, &[]);
+    let client = connect(sealing.port);
+    assert_eq!(read_all(&client), (vec![], Err(ErrorKind::ConnectionReset)));
+    let line = opening.line();
+    let said = format!("connect on {target}: Connection refused; start the listening end first");
+    assert!(line.starts_with("sealift: connection from 127.0.0.1:"), "{line}");
+    assert!(line.contains(&said), "{line}");
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut client = connect(sealing.port);
+    client.write_all(b"now").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let (visitor, _) = listener.accept().unwrap();
+    assert_eq!(read_all(patient(visitor)), (b"now".to_vec(), Ok(())));
+}
+
+#[test]
+fn who_never_shakes_hands_is_cut_off_and_holds_up_nobody() {
+    let program = Program::echo(1);
+    let (mut opening, pin) = opening_tunnel(&program.url(), &["--timeout", "1s"]);
+    let sealing = sealing_tunnel(opening.port, &pin, &[]);
+    // More than handshakes go on at a time; some have begun one.
+    let silent: Vec<TcpStream> = (0..160).map(|_| connect(opening.port)).collect();
+    for mut begun in &silent[..30] {
+        begun.write_all(&[22, 3, 1]).unwrap();
+    }
+    let mut client = connect(sealing.port);
+    client.write_all(b"meanwhile").unwrap();
+    let mut answer = [0; 9];
+    client.read_exact(&mut answer).unwrap();
+    for silent in silent {
+        let (read, _) = read_all(&silent);
+        assert!(read.is_empty());
+    }
+    let line = opening.line();
+    assert!(line.contains("no connection within 1 s; look at the other end"), "{line}");
+}
+
+#[test]
+fn nobody_is_trusted_who_should_not_be() {
+    let (scratch, program) = (Scratch::new(), Program::echo(1));
+    let certificates = Certificates::new(&scratch);
+    let file = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let mut command = sealift();
+    command.args(["tunnel", "tls://127.0.0.1:0", &program.url()]);
+    command.arg("--cert").arg(&certificates.server).arg("--client-ca").arg(&certificates.ca);
+    let mut opening = listen(&mut command);
+    let url = format!("tls://127.0.0.1:{}", opening.port);
+    let (ca, none) = (file(&certificates.ca), "sha256:".to_owned() + &"00".repeat(32));
+    let (client, stranger) = (file(&certificates.client), file(&certificates.stranger));
+    for (flags, is_let_in, why) in [
+        (vec!["--ca", &ca, "--cert", &client], true, ""),
+        (vec!["--ca", &ca], false, "refused whoever shows no certificate"),
+        (vec!["--ca", &ca, "--cert", &stranger], false, "refused this end's certificate"),
+        (vec!["--pin", &none, "--cert", &client], false, "its key is sha256:"),
+        (vec!["--cert", &client], false, "from nobody who is trusted here"),
+    ] {
+        let mut command = sealift();
+        let sealing = command.args(["tunnel", "tcp://127.0.0.1:0", &url]).args(&flags);
+        let mut sealing = listen(sealing);
+        let mut visitor = connect(sealing.port);
+        // It may be reset before it has said anything.
+        let _ = visitor.write_all(b"let me in");
+        let _ = visitor.shutdown(Shutdown::Write);
+        let (read, end) = read_all(&visitor);
+        if is_let_in {
+            assert_eq!((read.as_slice(), end), (&b"let me in"[..], Ok(())), "{flags:?}");
+        } else {
+            assert_eq!((read, end), (vec![], Err(ErrorKind::ConnectionReset)), "{flags:?}");
+            let line = sealing.line();
+            assert!(line.contains(why), "{flags:?}: {line}");
+            assert!(opening.line().starts_with("sealift: connection from 127.0.0.1:"));
+        }
+    }
+    program.finish();
+}
+
+#[test]
+fn told_to_stop_it_lets_connections_end() {
+    let program = Program::echo(1);
+    let (opening, pin) = opening_tunnel(&program.url(), &["--json", "--stats"]);
+    let sealing = sealing_tunnel(opening.port, &pin, &["--json"]);
+    let mut client = connect(sealing.port);
+    let mut answer = [0];
+    client.write_all(b"a").unwrap();
+    client.read_exact(&mut answer).unwrap();
+    for tunnel in [&sealing, &opening] {
+        tunnel.running.signal("TERM");
+        wait_until("an end of listening", || {
+            TcpStream::connect(("127.0.0.1", tunnel.port)).is_err()
+        });
+    }
+    client.write_all(b"b").unwrap();
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"b");
+    drop(client);
+    for (tunnel, sealed) in [(sealing, 2), (opening, 2)] {
+        let output = tunnel.finish();
+        let words = stderr(&output);
+        assert!(output.status.success(), "{}: {words}", output.status);
+        let waits = "sealift: no longer listening; waiting for 1 connections, for 30 s at most";
+        assert!(words.starts_with(waits), "{words}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["command"], "tunnel");
+        assert_eq!(report["connections"], 1);
+        assert_eq!(report["outcomes"]["clean"], 1);
+        assert_eq!(report["bytes_sealed"], sealed);
+        assert_eq!(report["bytes_opened"], 2);
+        assert_eq!(report["handshakes_full"], 1);
+        assert!(report["wire_bytes_plain"].as_u64().unwrap() > 24);
+        assert!(report.get("error").is_none());
+    }
+}
+
+#[test]
+fn a_second_signal_and_the_end_of_grace_cut_connections() {
+    for (flags, signals) in [(["--grace", "0"], 1), (["--grace", "1h"], 2)] {
+        let program = Program::echo(1);
+        let (opening, pin) = opening_tunnel(&program.url(), &[]);
+        let sealing = sealing_tunnel(opening.port, &pin, &flags);
+        let mut client = connect(sealing.port);
+        let mut answer = [0];
+        client.write_all(b"a").unwrap();
+        client.read_exact(&mut answer).unwrap();
+        let port = sealing.port;
+        for _ in 0..signals {
+            sealing.running.signal("TERM");
+            wait_until("an end of listening", || !is_listening(port));
+        }
+        assert_eq!(read_all(&client), (vec![], Err(ErrorKind::ConnectionReset)));
+        assert_eq!(sealing.finish().status.signal(), Some(15));
+        program.finish();
+    }
+}
+
+#[test]
+fn too_many_open_files_are_said_once_and_waited_for() {
+    if let Some(why) = missing("prlimit") {
+        return skip("too_many_open_files_are_said_once_and_waited_for", &why);
+    }
+    let program = Program::echo(60);
+    let (opening, pin) = opening_tunnel(&program.url(), &[]);
+    let url = format!("tls://127.0.0.1:{}", opening.port);
+    let mut command = quiet("prlimit");
+    command.args(["--nofile=64:64", env!("CARGO_BIN_EXE_sealift"), "tunnel"]);
+    let mut sealing = listen(command.args(["tcp://127.0.0.1:0", &url, "--pin", &pin]));
+    let clients: Vec<TcpStream> = (0..60).map(|_| connect(sealing.port)).collect();
+    let is_said = |line: &str| line.contains("Too many open files; raise the limit of open files");
+    let mut line = sealing.line();
+    while !line.starts_with("sealift: accept on tcp://127.0.0.1:") {
+        // A connection that was accepted could not be opened.
+        assert!(line.starts_with("sealift: connection from ") && is_said(&line), "{line}");
+        line = sealing.line();
+    }
+    assert!(is_said(&line), "{line}");
+    drop(clients);
+    let begun = Instant::now();
+    loop {
+        let mut client = connect(sealing.port);
+        let mut answer = [0];
+        let written = client.write_all(b"a");
+        if written.and_then(|()| client.read_exact(&mut answer)).is_ok() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn what_is_readable_by_others_is_warned_of() {
+    for (listens, is_warned) in [("tcp://127.0.0.1:0", false), ("tcp://0.0.0.0:0", true)] {
+        let mut command = sealift();
+        let insecure = ["tls://127.0.0.1:9", "--insecure"];
+        let tunnel = start(command.args(["tunnel", listens]).args(insecure));
+        let mut tunnel = tunnel;
+        let mut said = std::io::BufReader::new(tunnel.child().stderr.take().unwrap());
+        let mut lines = String::new();
+        while !lines.contains("listening on") {
+            assert!(std::io::BufRead::read_line(&mut said, &mut lines).unwrap() > 0, "{lines}");
+        }
+        assert!(lines.starts_with("sealift: warning: --insecure: whoever answers"), "{lines}");
+        assert_eq!(lines.contains("is plain: whoever is on that network"), is_warned, "{lines}");
+    }
+}
+
+#[test]
+fn two_sides_of_a_kind_are_wrong_usage() {
+    for (listens, target, why) in [
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:2", "nothing would be sealed"),
+        ("unix:/tmp/no", "tcp://127.0.0.1:2", "nothing would be sealed"),
+        ("tls://127.0.0.1:1", "tls://127.0.0.1:2", "one of LISTEN and TARGET must be plain"),
+    ] {
+        let output = run(sealift().args(["tunnel", listens, target]));
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+}

@@ -1,0 +1,72 @@
+//! Whether what was sent has reached the other end's kernel.
+
+use std::os::fd::AsFd;
+
+use crate::error::{Error, Result};
+use crate::sys::socket;
+
+/// Whether the other end of a stream has acknowledged all that was sent on it. Who means to reset a
+/// connection asks first: a reset takes back what is still queued.
+///
+/// # Errors
+/// What the connection died of before it had; [`Error::System`] for a socket without such a count.
+pub fn is_acknowledged(stream: impl AsFd) -> Result<bool> {
+    let stream = stream.as_fd();
+    socket::is_acknowledged(stream, || socket::unacknowledged_bytes(stream))
+        .map_err(|errno| Error::from_call("SO_ERROR", errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// More than the buffers of both ends take.
+    fn fill(stream: &mut (impl Write + AsFd)) {
+        rustix::io::ioctl_fionbio(&*stream, true).unwrap();
+        while stream.write(&[7; 1 << 16]).is_ok() {}
+    }
+
+    fn drained(mut from: impl Read + AsFd, to: &impl AsFd) {
+        rustix::io::ioctl_fionbio(&from, true).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut into = vec![0; 1 << 16];
+        while !is_acknowledged(to).unwrap() {
+            assert!(Instant::now() < deadline);
+            let _ = from.read(&mut into);
+        }
+    }
+
+    #[test]
+    fn what_nobody_takes_is_not_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        assert!(is_acknowledged(&near).unwrap());
+        fill(&mut near);
+        assert!(!is_acknowledged(&near).unwrap());
+        drained(far, &near);
+        let (mut near, far) = UnixStream::pair().unwrap();
+        fill(&mut near);
+        assert!(!is_acknowledged(&near).unwrap());
+        drained(far, &near);
+    }
+
+    #[test]
+    fn a_death_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        fill(&mut near);
+        // With unread bytes, closing resets.
+        drop(far);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while is_acknowledged(&near).is_ok() {
+            assert!(Instant::now() < deadline);
+        }
+    }
+}
