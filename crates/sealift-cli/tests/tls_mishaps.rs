@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Output;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::net::sockopt;
 use support::*;
@@ -30,25 +30,6 @@ enum Mishap {
     KillSender,
     KillReceiver,
     None,
-}
-
-/// Numbers that follow from a seed (a linear congruential generator).
-struct Random(u64);
-
-impl Random {
-    fn new(test: &str) -> Self {
-        let given = std::env::var("SEALIFT_SEED").ok().and_then(|seed| seed.parse().ok());
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = given.unwrap_or_else(now);
-        println!("{test}: SEALIFT_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % bound
-    }
 }
 
 /// A connection between the two ends, on which the mishap comes about.

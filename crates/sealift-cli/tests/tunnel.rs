@@ -4,12 +4,13 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 use support::*;
 
 /// More than fits all the buffers on the way.
@@ -131,8 +132,11 @@ fn further_connections_wait_for_a_place() {
 
 #[test]
 fn a_target_that_is_not_there_resets_the_visitor_and_the_tunnel_goes_on() {
-    let port = free_port();
-    let target = format!("tcp://127.0.0.1:{port}");
+    // Nobody listens there, and nobody else will.
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = TcpListener::from(socket);
+    let target = format!("tcp://{}", listener.local_addr().unwrap());
     let (mut opening, pin) = opening_tunnel(&target, &[]);
     let sealing = sealing_tunnel(opening.port, &pin, &[]);
     let client = connect(sealing.port);
@@ -141,7 +145,7 @@ fn a_target_that_is_not_there_resets_the_visitor_and_the_tunnel_goes_on() {
     let said = format!("connect on {target}: Connection refused; start the listening end first");
     assert!(line.starts_with("sealift: connection from 127.0.0.1:"), "{line}");
     assert!(line.contains(&said), "{line}");
-    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    rustix::net::listen(&listener, 8).unwrap();
     let mut client = connect(sealing.port);
     client.write_all(b"now").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
@@ -173,7 +177,7 @@ fn who_never_shakes_hands_is_cut_off_and_holds_up_nobody() {
 
 #[test]
 fn nobody_is_trusted_who_should_not_be() {
-    let (scratch, program) = (Scratch::new(), Program::echo(1));
+    let (scratch, program) = (Scratch::new(), Program::echo(2));
     let certificates = Certificates::new(&scratch);
     let file = |path: &std::path::Path| path.to_str().unwrap().to_owned();
     let mut command = sealift();
@@ -207,7 +211,6 @@ fn nobody_is_trusted_who_should_not_be() {
             assert!(opening.line().starts_with("sealift: connection from 127.0.0.1:"));
         }
     }
-    program.finish();
 }
 
 #[test]
@@ -273,7 +276,8 @@ fn too_many_open_files_are_said_once_and_waited_for() {
     if let Some(why) = missing("prlimit") {
         return skip("too_many_open_files_are_said_once_and_waited_for", &why);
     }
-    let program = Program::echo(60);
+    // More than come: nobody else may get its port.
+    let program = Program::echo(10_000);
     let (opening, pin) = opening_tunnel(&program.url(), &[]);
     let url = format!("tls://127.0.0.1:{}", opening.port);
     let mut command = quiet("prlimit");

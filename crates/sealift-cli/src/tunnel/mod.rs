@@ -28,7 +28,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::args::TunnelArgs;
@@ -70,7 +69,7 @@ struct Sides {
 /// What the connections of a tunnel share.
 #[derive(Debug)]
 struct Tunnel {
-    opening: Arc<Opening>,
+    opening: Opening,
     openings: Semaphore,
     sides: Sides,
     buffers: Arc<Buffers>,
@@ -125,7 +124,7 @@ fn try_run(
     };
     let opening = Opening::new(role, got.clone(), args.target.clone(), args.timeout);
     let tunnel = Arc::new(Tunnel {
-        opening: Arc::new(opening),
+        opening,
         openings: Semaphore::new(OPENINGS),
         sides: Sides { plain, sealed },
         buffers: Arc::default(),
@@ -253,15 +252,11 @@ impl Tunnel {
         }
     }
 
-    /// Opens the other side on a thread, when it is its turn.
+    /// Opens the other side, when it is its turn.
     async fn open(&self, visitor: Connection) -> Result<Opened, Mishap> {
-        let opening = self.opening.clone();
         // It is never closed.
         let _turn = self.openings.acquire().await;
-        match spawn_blocking(move || opening.open(visitor)).await {
-            Ok(opened) => opened,
-            Err(error) => Err(Mishap::here(&self.sides.sealed, error.into())),
-        }
+        self.opening.open(visitor).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a visitor to a connection with two sides: the handshake, and the way to TARGET.
 //!
-//! It blocks, on a thread for that: names are resolved, signatures made, others waited for.
+//! Names are resolved and signatures made on threads for blocking work.
 //!
 //! 1. A visitor over TLS shakes hands before TARGET hears of it: who is not let in costs nobody a
 //!    connection.
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 use rustls::server::ServerSessionMemoryCache;
-use sealift::tls::{self, TlsStream, TlsStreamBuilder};
+use sealift::tls::{self, AsyncTlsStream, TlsStream};
+use tokio::task::spawn_blocking;
 
 use super::outcome::{Mishap, Outcome};
 use crate::endpoint::Endpoint;
@@ -46,7 +47,7 @@ pub(super) struct Opened {
 /// The sealed side.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    pub(super) stream: TlsStream,
+    pub(super) stream: AsyncTlsStream,
     /// The same socket, to end it.
     pub(super) socket: OwnedFd,
     /// How long the handshake took.
@@ -68,27 +69,32 @@ impl Opening {
         if self.timeout.is_zero() { DURATION_MAX } else { self.timeout }
     }
 
-    /// A visitor took too long.
+    /// The other end took too long to shake hands.
     pub(super) fn too_late(&self) -> Mishap {
-        self.late(Action::Accept, &self.listen)
+        let (action, url) = (self.action(), self.sealed().to_string());
+        let failure = Failure::NotInTime { action, url, after: self.timeout };
+        Mishap { outcome: Outcome::Timeout, failure }
     }
 
     /// Opens the other side for a visitor.
-    pub(super) fn open(&self, visitor: Connection) -> Result<Opened, Mishap> {
+    pub(super) async fn open(&self, visitor: Connection) -> Result<Opened, Mishap> {
+        let builder = TlsStream::builder();
         match &self.role {
             Role::Client { config, name } => {
-                let target = self.reach()?;
-                let sealed = self.shake_hands(target, |builder, socket, deadline| {
-                    builder.connect(socket, config.clone(), name.clone(), deadline)
-                })?;
+                let target = self.reach().await?;
+                let (socket, watched) = self.both(target)?;
+                let (config, name, deadline) = (config.clone(), name.clone(), self.deadline());
+                let shaking = AsyncTlsStream::connect(builder, socket, config, name, deadline);
+                let sealed = self.shake_hands(shaking, watched).await?;
                 Ok(Opened { plain: visitor, sealed })
             }
             Role::Server { config, .. } => {
-                let sealed = self.shake_hands(visitor, |builder, socket, deadline| {
-                    builder.accept(socket, config.clone(), deadline)
-                })?;
-                match self.reach() {
-                    Ok(target) => Ok(Opened { plain: target, sealed }),
+                let (socket, watched) = self.both(visitor)?;
+                let (config, deadline) = (config.clone(), self.deadline());
+                let shaking = AsyncTlsStream::accept(builder, socket, config, deadline);
+                let sealed = self.shake_hands(shaking, watched).await?;
+                match self.reach().await {
+                    Ok(plain) => Ok(Opened { plain, sealed }),
                     Err(mishap) => {
                         connection::reset(sealed.socket.as_fd());
                         Err(mishap)
@@ -98,36 +104,48 @@ impl Opening {
         }
     }
 
-    fn reach(&self) -> Result<Connection, Mishap> {
-        let reached = connect::connect(&self.target, Some(self.timeout));
+    /// Connects to TARGET.
+    async fn reach(&self) -> Result<Connection, Mishap> {
+        let (target, timeout) = (self.target.clone(), self.timeout);
+        let reached = spawn_blocking(move || connect::connect(&target, Some(timeout))).await;
+        let reached = reached.map_err(|error| Mishap::here(&self.target, error.into()))?;
         reached.map_err(|failure| Mishap { outcome: Outcome::TargetUnreachable, failure })
     }
 
-    fn shake_hands(
+    /// The socket twice: for the stream, and to end it.
+    fn both(&self, connection: Connection) -> Result<(OwnedFd, OwnedFd), Mishap> {
+        let watched = connection.socket.try_clone();
+        let watched = watched.map_err(|error| Mishap::here(self.sealed(), error))?;
+        Ok((connection.socket, watched))
+    }
+
+    async fn shake_hands(
         &self,
-        connection: Connection,
-        shake: impl FnOnce(TlsStreamBuilder, OwnedFd, Instant) -> tls::Result<TlsStream>,
+        shaking: impl Future<Output = tls::Result<AsyncTlsStream>>,
+        socket: OwnedFd,
     ) -> Result<Sealed, Mishap> {
-        let (action, url) = match &self.role {
-            Role::Client { .. } => (Action::Connect, &self.target),
-            Role::Server { .. } => (Action::Accept, &self.listen),
-        };
         let began = Instant::now();
-        let socket = connection.socket.try_clone().map_err(|error| Mishap::here(url, error))?;
-        let deadline = began + self.patience();
-        match shake(TlsStream::builder(), connection.socket, deadline) {
+        match shaking.await {
             Ok(stream) => Ok(Sealed { stream, socket, took: began.elapsed() }),
-            Err(tls::Error::Deadline) => Err(self.late(action, url)),
+            Err(tls::Error::Deadline) => Err(self.too_late()),
             Err(error) => {
-                let failure = tls_failed(action, &url.to_string(), &error);
+                let failure = tls_failed(self.action(), &self.sealed().to_string(), &error);
                 Err(Mishap { outcome: Outcome::HandshakeFailed, failure })
             }
         }
     }
 
-    fn late(&self, action: Action, url: &Endpoint) -> Mishap {
-        let failure = Failure::NotInTime { action, url: url.to_string(), after: self.timeout };
-        Mishap { outcome: Outcome::Timeout, failure }
+    /// The side that is sealed.
+    fn sealed(&self) -> &Endpoint {
+        if self.hears_first() { &self.listen } else { &self.target }
+    }
+
+    fn action(&self) -> Action {
+        if self.hears_first() { Action::Accept } else { Action::Connect }
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.patience()
     }
 }
 

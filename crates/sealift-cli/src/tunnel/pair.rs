@@ -65,12 +65,10 @@ impl Pair {
         buffers: Arc<Buffers>,
         figures: Arc<Figures>,
     ) -> Result<Self, Mishap> {
-        let Opened { plain, sealed: Sealed { stream, socket, took } } = opened;
-        figures.shaken(stream.handshake_kind(), took);
-        let before = stream.stats();
+        let Opened { plain, sealed: Sealed { stream: sealed, socket, took } } = opened;
+        figures.shaken(sealed.stream().handshake_kind(), took);
+        let before = sealed.stream().stats();
         let plain = Plain::new(plain).map_err(|error| Mishap::here(&sides.plain, error))?;
-        let sealed = AsyncTlsStream::new(stream);
-        let sealed = sealed.map_err(|error| Mishap::here(&sides.sealed, error.into()))?;
         Ok(Self {
             plain,
             sealed,

@@ -5,6 +5,7 @@ mod certificates;
 mod content;
 mod ports;
 mod process;
+mod random;
 mod skip;
 mod tunnels;
 
@@ -16,6 +17,8 @@ pub use content::*;
 pub use ports::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use process::*;
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use random::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use skip::skip;
 #[allow(unused_imports, reason = "each test program uses its part")]

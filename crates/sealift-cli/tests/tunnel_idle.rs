@@ -1,0 +1,61 @@
+//! A thousand connections that idle: what they cost a tunnel, and that they are still there.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use support::*;
+
+const MANY: usize = 1000;
+/// What an idle connection may add to the memory of the process.
+const IDLE_BYTES: u64 = 16 * 1024;
+/// What goes through each before it idles.
+const REQUEST: usize = 10_000;
+
+/// `VmRSS`: the memory that a process has.
+fn resident_bytes(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+fn ask(client: &mut TcpStream, number: usize) {
+    let asked = pattern(number, REQUEST);
+    client.write_all(&asked).unwrap();
+    let mut answer = vec![0; REQUEST];
+    client.read_exact(&mut answer).unwrap();
+    assert!(answer == asked, "{number}");
+}
+
+#[test]
+fn a_thousand_idle_connections_are_cheap_and_stay() {
+    // Descriptors for both ends of each.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    let program = Program::echo(MANY + 100);
+    let pair = TunnelPair::to(&program.url(), &["--max-connections", "2000"]);
+    let tunnels = [pair.sealing.running.id(), pair.opening.running.id()];
+    // Threads, pools and spare buffers are made once.
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| pair.connect()).collect();
+    clients.iter_mut().for_each(|client| ask(client, 5));
+    let before = tunnels.map(resident_bytes);
+    for number in 0..MANY {
+        let mut client = pair.connect();
+        ask(&mut client, number);
+        clients.push(client);
+    }
+    let after = tunnels.map(resident_bytes);
+    for (before, after) in before.into_iter().zip(after) {
+        let each = after.saturating_sub(before) / MANY as u64;
+        println!("{each} bytes each");
+        assert!(each < IDLE_BYTES, "{each} bytes each");
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        ask(client, number);
+    }
+    drop(clients);
+    program.finish();
+    pair.stop();
+}

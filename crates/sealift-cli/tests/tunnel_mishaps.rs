@@ -1,0 +1,252 @@
+//! Connections through two tunnels that are cut, reset, stalled or whose tunnels are killed, at
+//! random moments: the program that receives gets everything and an end, or an error, and never an
+//! end with less.
+//!
+//! The seed is printed; with `SEALIFT_SEED` it is given.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use support::*;
+
+/// More than fits all the buffers between the two.
+const LEN: usize = 12 << 20;
+/// Connections that go through the same two tunnels.
+const CONNECTIONS: usize = 4;
+/// How often each kind of round is tried; 100 connections in all meet a mishap.
+const ROUNDS: usize = 25;
+
+/// What happens to all connections of a round.
+#[derive(Clone, Copy, Debug)]
+enum Mishap {
+    /// The end of the stream between the tunnels, as if it were over.
+    Cut,
+    /// A reset between the tunnels.
+    Reset,
+    /// Nothing moves between the tunnels for a while, and then it goes on.
+    Stall,
+    KillSealing,
+    KillOpening,
+    /// The sending program is gone without an end.
+    SenderReset,
+    /// The receiving program reads no more.
+    ReceiverGone,
+}
+
+const MISHAPS: [Mishap; 7] = [
+    Mishap::Cut,
+    Mishap::Reset,
+    Mishap::Stall,
+    Mishap::KillSealing,
+    Mishap::KillOpening,
+    Mishap::SenderReset,
+    Mishap::ReceiverGone,
+];
+
+/// Closes a connection as a program does that dies.
+fn reset(socket: &TcpStream) {
+    sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
+    // At once, whoever else holds it.
+    let _ = rustix::net::connect_unspec(socket);
+}
+
+/// The way between the two tunnels, which `mishap` hits after so many bytes.
+fn relay(to: u16, most: usize, mishap: Mishap) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for (number, from) in listener.incoming().enumerate() {
+            let from = from.unwrap();
+            // It may have been killed before.
+            let Ok(to) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+            // Each at another moment.
+            let bytes = most / (number + 1);
+            thread::spawn(move || carry(&from, &to, bytes, mishap));
+        }
+    });
+    port
+}
+
+/// Carries everything back, and `bytes` forward before `mishap` happens; the rest if it still can.
+fn carry(mut from: &TcpStream, mut to: &TcpStream, bytes: usize, mishap: Mishap) {
+    let (mut back_from, mut back_to) = (to.try_clone().unwrap(), from.try_clone().unwrap());
+    let back = thread::spawn(move || {
+        // Ends with either of them, however they end.
+        let _ = std::io::copy(&mut back_from, &mut back_to);
+        let _ = back_to.shutdown(Shutdown::Write);
+    });
+    let _ = std::io::copy(&mut from.take(bytes as u64), &mut to);
+    match mishap {
+        Mishap::Cut => drop(to.shutdown(Shutdown::Write)),
+        Mishap::Reset => [from, to].into_iter().for_each(reset),
+        Mishap::Stall => thread::sleep(Duration::from_millis(300)),
+        _ => {}
+    }
+    // A killed tunnel shows as an error, which the relay passes on as one.
+    let ended =
+        matches!(mishap, Mishap::Cut | Mishap::Reset) || std::io::copy(&mut from, &mut to).is_ok();
+    match ended {
+        true => drop(to.shutdown(Shutdown::Write)),
+        false => reset(to),
+    }
+    back.join().unwrap();
+}
+
+/// A program that sends `LEN` bytes and ends, if it is not reset before; and what came of it.
+fn sender(mut stream: TcpStream, reset_after: Option<usize>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let sent = pattern(0, LEN);
+        let most = reset_after.unwrap_or(LEN);
+        if stream.write_all(&sent[..most]).is_err() {
+            return;
+        }
+        match reset_after {
+            Some(_) => reset(&stream),
+            None => {
+                let _ = stream.shutdown(Shutdown::Write);
+                // Until the other end has ended, too.
+                let _ = read_all(&stream);
+            }
+        }
+    })
+}
+
+/// What the receiving program got, and how it ended.
+type Received = (Vec<u8>, Result<(), ErrorKind>);
+
+fn receiver(visitor: TcpStream, gone_after: Option<usize>) -> Received {
+    match gone_after {
+        None => read_all(patient(visitor)),
+        Some(most) => {
+            let mut read = Vec::new();
+            let _ = (&visitor).take(most as u64).read_to_end(&mut read);
+            // With bytes unread, closing resets.
+            (read, Err(ErrorKind::Other))
+        }
+    }
+}
+
+/// Tries one kind of mishap on connections through two tunnels; how many of them were whole.
+fn round(number: usize, mishap: Mishap, bytes: usize) -> usize {
+    let round = format!("{number}: {mishap:?} after {bytes} bytes");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("tcp://{}", listener.local_addr().unwrap());
+    let (opening, pin) = opening_tunnel(&target, &["--timeout", "5s"]);
+    let between = relay(opening.port, bytes, mishap);
+    let sealing = sealing_tunnel(between, &pin, &["--timeout", "5s"]);
+    let before_end = bytes.min(LEN - 1);
+    let reset_after = matches!(mishap, Mishap::SenderReset).then_some(before_end);
+    let gone_after = matches!(mishap, Mishap::ReceiverGone).then_some(before_end);
+    let senders: Vec<_> =
+        (0..CONNECTIONS).map(|_| sender(connect(sealing.port), reset_after)).collect();
+    // Those whose mishap comes before the target hears of them never arrive.
+    listener.set_nonblocking(true).unwrap();
+    let receivers = thread::spawn(move || {
+        let mut receivers = Vec::new();
+        let has_ended = |senders: &[JoinHandle<()>]| senders.iter().all(JoinHandle::is_finished);
+        loop {
+            let is_last_look = has_ended(&senders);
+            while let Ok((visitor, _)) = listener.accept() {
+                visitor.set_nonblocking(false).unwrap();
+                receivers.push(thread::spawn(move || receiver(visitor, gone_after)));
+            }
+            if is_last_look {
+                break receivers;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let victim = match mishap {
+        Mishap::KillSealing => Some(&sealing),
+        Mishap::KillOpening => Some(&opening),
+        _ => None,
+    };
+    if let Some(victim) = victim {
+        thread::sleep(Duration::from_micros(bytes as u64 / 20));
+        victim.running.signal("KILL");
+    }
+    let mut whole = 0;
+    for received in receivers.join().unwrap() {
+        let (read, end) = received.join().unwrap();
+        assert!(pattern(0, read.len()) == read, "{round}: what came is not what was sent");
+        match end {
+            Ok(()) => {
+                assert_eq!(read.len(), LEN, "{round}: a part is taken for the whole");
+                whole += 1;
+            }
+            // The patience of the tests.
+            Err(ErrorKind::WouldBlock) => panic!("{round}: no end comes"),
+            Err(_) => {}
+        }
+    }
+    if matches!(mishap, Mishap::Stall) {
+        assert_eq!(whole, CONNECTIONS, "{round}");
+    }
+    whole
+}
+
+#[test]
+fn a_part_is_never_taken_for_the_whole() {
+    let mut random = Random::new("a_part_is_never_taken_for_the_whole");
+    let mut whole = 0;
+    for number in 0..ROUNDS {
+        // Often within the handshake, which is some two kilobytes.
+        let most = [3000, 100_000, LEN + LEN / 100][random.below(3)];
+        let bytes = random.below(most);
+        whole += round(number, MISHAPS[number % MISHAPS.len()], bytes);
+    }
+    println!("{whole} of {} arrived", ROUNDS * CONNECTIONS);
+}
+
+/// The tunnel that opens, with a TLS client that ends in its own ways.
+#[test]
+fn only_close_notify_is_an_end() {
+    if let Some(why) = missing("openssl") {
+        return skip("only_close_notify_is_an_end", &why);
+    }
+    for (kills, expected) in [(true, Err(ErrorKind::ConnectionReset)), (false, Ok(()))] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = format!("tcp://{}", listener.local_addr().unwrap());
+        let (opening, _) = opening_tunnel(&target, &[]);
+        let mut command = quiet("openssl");
+        command.args(["s_client", "-quiet", "-no_ign_eof", "-nocommands", "-connect"]);
+        command.arg(format!("127.0.0.1:{}", opening.port)).stdin(std::process::Stdio::piped());
+        let mut client = start(&mut command);
+        let mut stdin = client.child().stdin.take().unwrap();
+        stdin.write_all(b"all that there is").unwrap();
+        let mut visitor = patient(listener.accept().unwrap().0);
+        let mut read = [0; 17];
+        visitor.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"all that there is");
+        match kills {
+            true => client.signal("KILL"),
+            false => drop(stdin),
+        }
+        let (more, end) = read_all(&visitor);
+        assert_eq!((more, end), (vec![], expected));
+    }
+}
+
+/// What was sent before a program died is not held back.
+#[test]
+fn what_came_before_a_reset_arrives() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let pair = TunnelPair::to(&format!("tcp://{}", listener.local_addr().unwrap()), &[]);
+    let mut client = pair.connect();
+    client.write_all(&pattern(0, 300_000)).unwrap();
+    let mut visitor = patient(listener.accept().unwrap().0);
+    let mut read = vec![0; 100];
+    visitor.read_exact(&mut read).unwrap();
+    // Long enough for the rest to be on its way.
+    thread::sleep(Duration::from_millis(300));
+    reset(&client);
+    let (rest, end) = read_all(&visitor);
+    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+    read.extend(rest);
+    assert!(read == pattern(0, 300_000), "{} bytes", read.len());
+}
