@@ -19,7 +19,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use sealift_io::Pool;
 use sealift_tls::{Bytes, Error, TlsStream, TlsStreamBuilder, rustls};
 use support::engines::{Sealer, Telltale, seeds, sound, unsound};
-use support::puppet::Puppet;
+use support::puppet::{Puppet, Strings};
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, cases, deadline, name, pattern};
 
 /// A stream, and what the other end will have read by its end.
@@ -228,6 +228,13 @@ fn a_failure_wakes_every_waiter() {
 /// Sealed, but behind what failed: it must not leave.
 #[test]
 fn nothing_leaves_behind_a_gap() {
+    let failed = leave_a_gap(|strings| strings.fail(0));
+    assert_eq!(failed.to_string(), "the puppet engine failed: it was told to fail");
+    let lied = leave_a_gap(|strings| strings.lie(0));
+    assert_eq!(lied.to_string(), "the puppet engine failed: a record was not sealed");
+}
+
+fn leave_a_gap(fail: impl Fn(&Strings)) -> Error {
     let (puppet, strings) = Puppet::new();
     let pool = Pool::builder().frames(9).frame_bytes(16_448).huge_pages(false).build().unwrap();
     let builder = TlsStream::builder().pool(&pool).sealing_engine(puppet);
@@ -248,15 +255,15 @@ fn nothing_leaves_behind_a_gap() {
     let mut read = vec![0; 16_384];
     theirs.read_exact(&mut read).unwrap();
     assert!(read == pattern(5 * 16_384, 1)[..16_384]);
-    strings.fail(0);
+    fail(&strings);
     let said = ours.halves().1.flush(deadline(10)).unwrap_err();
-    assert_eq!(said.to_string(), "the puppet engine failed: it was told to fail");
     let mut wire = Vec::new();
     // A reset, or an end; in no case a record.
     let _ = theirs.socket.read_to_end(&mut wire);
     assert!(wire.is_empty(), "{} bytes", wire.len());
     drop(ours);
     all_home(&pool);
+    said
 }
 
 /// The engine stalls for ever, and dropping it does as well.

@@ -118,6 +118,14 @@ impl Strings {
         self.0.1.notify_all();
     }
 
+    /// Gives the job at `at` back as done, and it is not.
+    pub fn lie(&self, at: usize) {
+        let mut state = self.state();
+        let job = state.held.remove(at).unwrap();
+        state.done.push_back(Done { job, units_done: 0, result: Ok(()) });
+        self.0.1.notify_all();
+    }
+
     /// Waits until it has refused a job.
     pub fn wait_for_refusal(&self) {
         let late = Instant::now() + Duration::from_secs(20);
