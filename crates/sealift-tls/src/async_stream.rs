@@ -3,7 +3,8 @@
 //! ```text
 //!  poll_read  ──► TlsReader, its deadline past ──► would wait: the socket wakes the task, or the
 //!                                                              engine that opens for it: Alarm
-//!  poll_write ──► TlsWriter, its deadline past ──► would wait: Watch wakes the task
+//!  poll_write ──► TlsWriter, its deadline past ──► would wait: Watch wakes the task, or the engine
+//!                                                              that seals for it: Alarm
 //! ```
 //! A reader that waits looks after what is sealed and did not all leave, too: answers to key
 //! updates, and what was written and not flushed.
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use sealift_io::{Alarm, Watch};
@@ -23,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_blocking;
 
 use crate::builder::TlsStreamBuilder;
-use crate::error::{Error, Result};
+use crate::error::{Error, Refused, Result};
 use crate::link::Wants;
 use crate::stream::TlsStream;
 
@@ -37,6 +39,8 @@ pub struct AsyncTlsStream {
     watch: Watch,
     /// Of an engine that opens by itself.
     alarm: Option<Alarm>,
+    /// Of an engine that seals by itself.
+    sealing_alarm: Option<Alarm>,
     ending: Ending,
 }
 
@@ -62,7 +66,10 @@ impl AsyncTlsStream {
         let link = stream.link();
         let watch = link.with_outflow(|outflow| Ok::<_, Error>(Watch::new(outflow.sender()?)?))?;
         let alarm = stream.halves().0.incoming().readiness().map(Alarm::new).transpose()?;
-        Ok(Self { stream, watch, alarm, ending: Ending::Open })
+        let link = stream.link();
+        let sealing_alarm =
+            link.with_outflow(|outflow| outflow.readiness().map(Alarm::new).transpose())?;
+        Ok(Self { stream, watch, alarm, sealing_alarm, ending: Ending::Open })
     }
 
     /// As [`TlsStreamBuilder::connect`]. The handshake runs on a thread for blocking work, so that
@@ -105,6 +112,27 @@ impl AsyncTlsStream {
         &self.stream
     }
 
+    /// Gives `bytes` away, as [`TlsStream::send_owned`]: it waits for room, and for nothing else. A
+    /// future that is dropped drops what was not taken.
+    ///
+    /// # Errors
+    /// As [`TlsStream::send_owned`].
+    pub async fn send_owned(&mut self, bytes: impl Into<Bytes>) -> Result<(), Refused> {
+        let mut rest = bytes.into();
+        poll_fn(|context| {
+            loop {
+                match self.stream.send_owned(std::mem::take(&mut rest)) {
+                    Err(Refused { rest: left, error: Error::Deadline }) => rest = left,
+                    outcome => return Poll::Ready(outcome),
+                }
+                if let Err(error) = ready!(self.poll_news(context)) {
+                    return Poll::Ready(Err(Refused { rest: std::mem::take(&mut rest), error }));
+                }
+            }
+        })
+        .await
+    }
+
     /// Updates the key to seal with, and asks the peer to update its own.
     ///
     /// # Errors
@@ -121,25 +149,21 @@ impl AsyncTlsStream {
         .await
     }
 
-    /// Ready when a write that could not go on may be able to.
+    /// Ready when a write that could not go on may be able to; else the task is woken then, by the
+    /// sender or by the engine that seals.
     fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let (link, watch) = (self.stream.link(), &mut self.watch);
-        link.with_outflow(|outflow| match outflow.sender() {
-            Ok(sender) => watch.poll_news(sender, context).map_err(Error::from),
-            Err(error) => Poll::Ready(Err(error)),
-        })
-    }
-
-    /// Wakes the task when the engine that opens may have got further. Ready only with an error.
-    fn poll_engine(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.alarm {
-            Some(alarm) => alarm.set(context).map_err(|error| Error::from(error).into()),
-            None => {
-                // It works when it is polled.
-                context.waker().wake_by_ref();
-                Poll::Pending
+        let (link, watch, alarm) = (self.stream.link(), &mut self.watch, &self.sealing_alarm);
+        link.with_outflow(|outflow| {
+            if !outflow.is_idle()
+                && let Poll::Ready(Err(error)) = listen(alarm.as_ref(), context)
+            {
+                return Poll::Ready(Err(error));
             }
-        }
+            match outflow.sender() {
+                Ok(sender) => watch.poll_news(sender, context).map_err(Error::from),
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
     }
 
     /// Waits until the kernel has everything that is sealed.
@@ -150,6 +174,18 @@ impl AsyncTlsStream {
                 Err(Error::Deadline) => ready!(self.poll_news(context))?,
                 outcome => return Poll::Ready(outcome),
             }
+        }
+    }
+}
+
+/// Wakes the task when an engine may have got further. Ready only with an error.
+fn listen(alarm: Option<&Alarm>, context: &mut Context<'_>) -> Poll<Result<()>> {
+    match alarm {
+        Some(alarm) => alarm.set(context).map_err(Error::from),
+        None => {
+            // It works when it is polled.
+            context.waker().wake_by_ref();
+            Poll::Pending
         }
     }
 }
@@ -176,7 +212,7 @@ impl AsyncRead for AsyncTlsStream {
                 continue;
             }
             if this.stream.halves().0.incoming().awaits_engine() {
-                return this.poll_engine(context);
+                return listen(this.alarm.as_ref(), context).map_err(io::Error::from);
             }
             ready!(this.watch.poll_readable(context)).map_err(Error::from)?;
         }

@@ -299,6 +299,12 @@ impl Bulk {
         let _ = self.engine.quiesce(Instant::now(), &mut self.done);
     }
 
+    /// Readable while there may be something to pump; `None` for an engine that works when polled.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        self.engine.readiness()
+    }
+
     /// Ends the work: what the engine does not give back soon stays with it, and it is dropped by a
     /// thread of its own, for it may wait for its threads or its device there (invariant 3).
     pub(crate) fn retire(&mut self) -> Retired {

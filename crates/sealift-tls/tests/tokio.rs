@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use sealift_io::{Backend, Policy};
 use sealift_tls::{AsyncTlsStream, TlsStream};
+use support::engines::{Telltale, sound};
+use support::puppet::Puppet;
 use support::{Authority, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -129,4 +131,64 @@ async fn a_write_waits_for_a_peer_that_does_not_read_and_may_be_dropped() {
         timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
         assert!(reading.join().unwrap() == sent, "{backend}");
     }
+}
+
+/// Tasks are woken by what the engine has done, whether they write, flush, read or shut down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_away_leaves_while_the_task_sleeps() {
+    let authority = Authority::new();
+    for sealer in sound("what_is_given_away_leaves_while_the_task_sleeps") {
+        let _telltale = Telltale(sealer.name.into(), 4);
+        let (near, far) = tcp_pair();
+        let server = authority.server(&case_tls13());
+        let theirs = thread::spawn(move || {
+            let mut theirs = Theirs::server(far, server);
+            let mut read = vec![0; 2_000_000];
+            theirs.read_exact(&mut read).unwrap();
+            theirs.write_all(b"all there").unwrap();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        let (builder, client) =
+            (sealer.give(TlsStream::builder(), 4), authority.client(&case_tls13()));
+        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+        let mut ours = ours.await.unwrap();
+        let sent = pattern(3_000_000, 4);
+        timeout(SOON, ours.send_owned(sent[..2_000_000].to_vec())).await.unwrap().unwrap();
+        // Nobody flushes: the reading task sees to it.
+        let mut answer = [0; 9];
+        timeout(SOON, ours.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"all there");
+        timeout(SOON, ours.send_owned(sent[2_000_000..2_500_000].to_vec())).await.unwrap().unwrap();
+        timeout(SOON, ours.flush()).await.unwrap().unwrap();
+        timeout(SOON, ours.send_owned(sent[2_500_000..2_900_000].to_vec())).await.unwrap().unwrap();
+        timeout(SOON, ours.write_all(&sent[2_900_000..])).await.unwrap().unwrap();
+        timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
+        assert!(theirs.join().unwrap() == sent, "{}", sealer.name);
+    }
+}
+
+/// An engine without a descriptor is asked again and again; one that fails ends the wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_of_the_engine_wakes_the_task() {
+    let authority = Authority::new();
+    let (puppet, strings) = Puppet::new();
+    let (near, far) = tcp_pair();
+    let server = authority.server(&case_tls13());
+    let theirs = thread::spawn(move || Theirs::server(far, server));
+    let builder = TlsStream::builder().sealing_engine(puppet);
+    let client = authority.client(&case_tls13());
+    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+    let mut ours = ours.await.unwrap();
+    let _theirs = theirs.join().unwrap();
+    ours.send_owned(vec![1; 100_000]).await.unwrap();
+    let failing = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        strings.fail(0);
+    });
+    let said = timeout(SOON, ours.flush()).await.unwrap().unwrap_err();
+    assert!(said.to_string().contains("told to fail"), "{said}");
+    let refused = ours.send_owned(vec![1; 10]).await.unwrap_err();
+    assert_eq!(refused.rest, vec![1; 10]);
+    failing.join().unwrap();
 }

@@ -91,8 +91,14 @@ impl Outflow {
     }
 
     /// Whether no engine is at work for this stream.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.bulk.as_ref().is_none_or(Bulk::is_idle)
+    }
+
+    /// Readable while the engine may have done something; `None` without one that works by itself.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        self.bulk.as_ref().and_then(Bulk::readiness)
     }
 
     pub(super) fn is_handed_over(&self) -> bool {
