@@ -126,6 +126,14 @@ impl Receiver {
     /// # Errors
     /// [`Error::Deadline`] if it has passed already; when it passes meanwhile, a receive tells.
     pub fn wait_readable(&self, deadline: Instant) -> Result<()> {
+        self.wait_readable_or(None, deadline)
+    }
+
+    /// As [`wait_readable`](Receiver::wait_readable), or until `other` is readable.
+    ///
+    /// # Errors
+    /// As [`wait_readable`](Receiver::wait_readable).
+    pub fn wait_readable_or(&self, other: Option<BorrowedFd<'_>>, deadline: Instant) -> Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Error::Deadline { in_flight: 0 });
@@ -134,8 +142,11 @@ impl Receiver {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
-        match poll(&mut polled, Some(&timeout)) {
+        let socket = self.socket.as_fd();
+        let readable = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
+        let mut polled = [readable(socket), readable(other.unwrap_or(socket))];
+        let count = 1 + usize::from(other.is_some());
+        match poll(&mut polled[..count], Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::System { call: "poll", errno: errno.into() }),
         }

@@ -244,7 +244,12 @@ impl TlsStreamBuilder {
         let socket = sender.socket().clone();
         let outflow = Outflow::new(sender, frames, sealing, engine, self.messages);
         let secrets = Secrets::new(kept, self.limits, opening_limits);
-        let link = Link::new(outflow, secrets, negotiated, socket);
+        let news = outflow.readiness().map(|descriptor| descriptor.try_clone_to_owned());
+        let news = news.transpose().map_err(|error| {
+            let errno = sealift_io::Errno::from_raw(error.raw_os_error().unwrap_or(0));
+            Error::Io(sealift_io::Error::System { call: "fcntl(F_DUPFD_CLOEXEC)", errno })
+        })?;
+        let link = Link::new(outflow, secrets, negotiated, socket, news);
         let reader = TlsReader::new(link.clone(), receiver, incoming);
         Ok(TlsStream::new(reader, TlsWriter::new(link)))
     }

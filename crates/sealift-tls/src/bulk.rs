@@ -300,7 +300,6 @@ impl Bulk {
     }
 
     /// Readable while there may be something to pump; `None` for an engine that works when polled.
-    #[cfg(feature = "tokio")]
     pub(crate) fn readiness(&self) -> Option<BorrowedFd<'_>> {
         self.engine.readiness()
     }

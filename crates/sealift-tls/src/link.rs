@@ -10,9 +10,10 @@
 //!    lock was held is seen: by its holder, or by the one who left it.
 //! 3. The first error that is fatal to both halves is kept.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
 
@@ -23,6 +24,9 @@ use crate::inflow;
 use crate::outflow::Outflow;
 use crate::secrets::Secrets;
 use crate::stats::Stats;
+
+/// How often a waiting reader looks after records that did not all leave.
+pub(crate) const TEND_EVERY: Duration = Duration::from_millis(5);
 
 /// What the reading half wants of the writing side.
 pub(crate) struct Wants;
@@ -59,6 +63,8 @@ pub(crate) struct Link {
     opened: Opened,
     pub(crate) negotiated: Negotiated,
     socket: Arc<OwnedFd>,
+    /// Readable while the engine that seals may have done something, if one works by itself.
+    news: Option<OwnedFd>,
 }
 
 impl Link {
@@ -67,6 +73,7 @@ impl Link {
         secrets: Secrets,
         negotiated: Negotiated,
         socket: Arc<OwnedFd>,
+        news: Option<OwnedFd>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -77,6 +84,7 @@ impl Link {
             opened: Opened::default(),
             negotiated,
             socket,
+            news,
         })
     }
 
@@ -103,6 +111,21 @@ impl Link {
             }
         }
         false
+    }
+
+    /// What a reader waits for beside the peer, and until when: the engine may do what no writer
+    /// waits for. While somebody writes, it is for them to look after, and for the reader to come
+    /// back soon.
+    pub(crate) fn news(&self, until: Instant) -> (Option<BorrowedFd<'_>>, Instant) {
+        let Some(news) = &self.news else { return (None, until) };
+        match self.try_outflow() {
+            Some(mut outflow) => {
+                // An error shuts the socket down, which the reader sees.
+                let _ = outflow.ask(self);
+                (Some(news.as_fd()), until)
+            }
+            None => (None, until.min(Instant::now() + TEND_EVERY)),
+        }
     }
 
     /// Adds this stream to the holders of shared frames, if it is not among them.

@@ -12,13 +12,11 @@ use sealift_io::{Receiver, Tally};
 use crate::error::{Error, Refused, Result};
 use crate::incoming::Incoming;
 use crate::inflow::Step;
-use crate::link::{Link, Wants};
+use crate::link::{Link, TEND_EVERY, Wants};
 use crate::stats::Stats;
 
 /// Longer than anybody waits.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How often a waiting reader looks after records that did not all leave.
-const TEND_EVERY: Duration = Duration::from_millis(5);
 /// How often a reader that waits for its engine looks for the other half's error.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 
@@ -144,6 +142,7 @@ impl TlsReader {
                 true => deadline.min(Instant::now() + TEND_EVERY),
                 false => deadline,
             };
+            let (news, until) = self.link.news(until);
             let room = self.incoming.room().unwrap_or_default();
             let waited = match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
                 // Another half's error shut the socket down, and says why.
@@ -156,7 +155,7 @@ impl TlsReader {
                 }
                 Err(sealift_io::Error::Deadline { .. }) => {
                     self.incoming.rest();
-                    self.receiver.wait_readable(until)
+                    self.receiver.wait_readable_or(news, until)
                 }
                 Err(error) => Err(error),
             };

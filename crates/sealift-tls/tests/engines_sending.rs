@@ -16,6 +16,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::time::{ClockId, clock_gettime};
+use sealift_crypto::Coprocessor;
 use sealift_io::Pool;
 use sealift_tls::{Bytes, Error, TlsStream, TlsStreamBuilder, rustls};
 use support::engines::{Sealer, Telltale, seeds, sound, unsound};
@@ -319,4 +321,37 @@ fn a_stream_dropped_with_jobs_in_flight_returns_every_frame() {
             assert_eq!(dropped.load(Ordering::SeqCst) as u64, seed + 1);
         }
     }
+}
+
+/// A reader waits, for ever if need be, and the writer has nothing more to say.
+#[test]
+fn what_is_given_away_leaves_while_a_reader_waits() {
+    let slow = Duration::from_millis(30);
+    let slow = Coprocessor::builder().latency(slow).accepts(1).depth(2).reorders();
+    let (authority, case) = (Authority::new(), case_tls13());
+    let (near, far) = support::tcp_pair();
+    let server = authority.server(&case);
+    let theirs = thread::spawn(move || Theirs::server(far, server));
+    let builder = TlsStream::builder().sealing_engine(slow.build().unwrap());
+    let ours = builder.connect(near, authority.client(&case), name(), deadline(20)).unwrap();
+    let mut theirs = theirs.join().unwrap();
+    let (mut reader, mut writer) = ours.split();
+    let reading = thread::spawn(move || {
+        let began = Instant::now();
+        assert_eq!(reader.receive(&mut [0; 10]).unwrap(), 1);
+        let own = clock_gettime(ClockId::ThreadCPUTime);
+        (Duration::try_from(own).unwrap(), began.elapsed())
+    });
+    // By then it sleeps.
+    thread::sleep(Duration::from_millis(50));
+    for round in 0..3 {
+        let sent = pattern(300_000, round);
+        writer.send_owned(sent.clone()).unwrap();
+        let mut read = vec![0; sent.len()];
+        theirs.read_exact(&mut read).unwrap();
+        assert!(read == sent);
+    }
+    theirs.write_all(b"!").unwrap();
+    let (worked, waited) = reading.join().unwrap();
+    assert!(worked < waited / 2, "it worked for {worked:?} of {waited:?}, and did not sleep");
 }

@@ -96,7 +96,6 @@ impl Outflow {
     }
 
     /// Readable while the engine may have done something; `None` without one that works by itself.
-    #[cfg(feature = "tokio")]
     pub(crate) fn readiness(&self) -> Option<BorrowedFd<'_>> {
         self.bulk.as_ref().and_then(Bulk::readiness)
     }
@@ -107,7 +106,12 @@ impl Outflow {
 
     /// Sends what the engine has done, as far as it is next.
     pub(super) fn pump(&mut self, link: &Link) -> Result<()> {
-        let Some(bulk) = self.bulk.as_mut().filter(|bulk| !bulk.is_idle()) else { return Ok(()) };
+        if self.is_idle() { Ok(()) } else { self.ask(link) }
+    }
+
+    /// The same, though the engine is idle: its descriptor is readable no longer.
+    pub(crate) fn ask(&mut self, link: &Link) -> Result<()> {
+        let Some(bulk) = &mut self.bulk else { return Ok(()) };
         let pumped = bulk.pump();
         self.release()?;
         pumped.inspect_err(|error| {
