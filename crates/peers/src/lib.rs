@@ -3,4 +3,8 @@
 //! Not published: it is for people who want to see the ratios on their own machine.
 #![forbid(unsafe_code)]
 
+pub mod child;
+pub mod host;
+pub mod http;
 pub mod transfer;
+pub mod trust;

@@ -18,6 +18,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::host::in_turns;
+
 pub use programs::Contender;
 pub use report::Report;
 
@@ -66,8 +68,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report, 
         contenders.iter().map(|contender| contender.check().map(|()| Vec::new())).collect();
     // The first round warms the machine up and is not counted.
     for round in 0..=options.rounds {
-        for place in 0..contenders.len() {
-            let index = if round % 2 == 0 { place } else { contenders.len() - 1 - place };
+        for index in in_turns(round, contenders.len()) {
             let (contender, Ok(rates)) = (&contenders[index], &mut outcomes[index]) else {
                 continue;
             };

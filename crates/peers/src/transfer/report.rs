@@ -1,9 +1,10 @@
 //! What a comparison found, as a table and as JSON.
 
 use std::fmt;
-use std::fs;
 
 use serde::Serialize;
+
+use crate::host::{Host, median};
 
 use super::{Contender, Options, Outcome};
 
@@ -20,17 +21,6 @@ pub struct Report {
     pub rounds: u32,
     /// One for each program.
     pub rows: Vec<Row>,
-}
-
-/// The machine.
-#[derive(Clone, Debug, Serialize)]
-pub struct Host {
-    /// Release of the running kernel.
-    pub kernel: String,
-    /// Model of the processor.
-    pub cpu: String,
-    /// Processors that this process may run on.
-    pub cpus: usize,
 }
 
 /// One program.
@@ -94,20 +84,6 @@ impl Report {
     }
 }
 
-impl Host {
-    fn here() -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let cpuinfo = read("/proc/cpuinfo");
-        let model =
-            cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        Self {
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            cpu: model.map_or(std::env::consts::ARCH, |(_, name)| name).to_owned(),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
-        }
-    }
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, bytes) = (&self.host, self.rows.first().map_or(0, |row| row.payload_bytes));
@@ -134,14 +110,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-fn median(samples: &[f64]) -> Option<f64> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = sorted.get(sorted.len() / 2)?;
-    let lower = sorted.get(sorted.len().saturating_sub(1) / 2)?;
-    Some((lower + upper) / 2.0)
 }
 
 #[cfg(test)]

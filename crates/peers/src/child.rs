@@ -1,0 +1,146 @@
+//! This program again, as another process, and what processor time it has used.
+//!
+//! ```text
+//!  parent ── identity ──────► child's standard input
+//!         ◄── its port ────── child's standard output
+//!         ── an empty line ─►
+//!         ◄── nanoseconds ── of processor time, all threads, ended ones included
+//!         ── end of input ─► ends
+//! ```
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::trust::Identity;
+
+/// The processor time that this process has used.
+pub fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// A child process.
+#[derive(Debug)]
+pub struct Other {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Other {
+    /// Starts this program with `arguments`.
+    ///
+    /// # Errors
+    /// If it cannot be started, or does not say where it listens.
+    pub fn start(arguments: &[&str], identity: &Identity) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("the other process has no standard input or output"));
+        };
+        writeln!(input, "{}\n{}", hex(&identity.certificate), hex(&identity.key))?;
+        let (input, output) = (Some(input), BufReader::new(output));
+        let mut other = Self { child, input, output, port: 0 };
+        other.port = other.hear()?;
+        Ok(other)
+    }
+
+    /// The processor time that it has used so far.
+    ///
+    /// # Errors
+    /// If it has gone.
+    pub fn processor_time(&mut self) -> io::Result<Duration> {
+        if let Some(input) = &mut self.input {
+            writeln!(input)?;
+        }
+        self.hear().map(Duration::from_nanos)
+    }
+
+    fn hear<N: std::str::FromStr>(&mut self) -> io::Result<N> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        line.trim().parse().map_err(|_| io::Error::other("the other process failed"))
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // It ends with its input. One that does not would be waited for in vain.
+        self.input = None;
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the parent wants shown. A child reads it first.
+///
+/// # Errors
+/// If this process was started by hand.
+pub fn meet_parent() -> io::Result<Identity> {
+    let next = || -> io::Result<Vec<u8>> {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line)?;
+        let bytes = unhex(line.trim()).filter(|bytes| !bytes.is_empty());
+        bytes.ok_or_else(|| io::Error::other("this is for the program itself"))
+    };
+    Ok(Identity { certificate: next()?, key: next()? })
+}
+
+/// A listener whose port the parent hears. From then on its questions are answered by a thread, and
+/// the process ends when it has none any more.
+///
+/// # Errors
+/// If there is no port.
+pub fn listen_for_parent() -> io::Result<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    say(u64::from(listener.local_addr()?.port()))?;
+    std::thread::spawn(|| {
+        for _ in io::stdin().lines().map_while(Result::ok) {
+            if say(processor_time().as_nanos() as u64).is_err() {
+                break;
+            }
+        }
+        std::process::exit(0);
+    });
+    Ok(listener)
+}
+
+fn say(number: u64) -> io::Result<()> {
+    writeln!(io::stdout(), "{number}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_parent_says_is_what_the_child_reads() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+        assert_eq!(unhex("0x"), None);
+    }
+
+    #[test]
+    fn processor_time_grows_with_work() {
+        let before = processor_time();
+        while processor_time() < before + Duration::from_millis(20) {
+            std::hint::black_box(before);
+        }
+    }
+}
