@@ -3,6 +3,7 @@
 
 mod certificates;
 mod content;
+mod guest;
 mod ports;
 mod process;
 mod random;
@@ -13,6 +14,8 @@ mod tunnels;
 pub use certificates::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use content::*;
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use guest::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use ports::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
