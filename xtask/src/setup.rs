@@ -12,6 +12,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("openssl", "a peer for TLS tests, and pins taken by hand"),
     ("curl", "a client of HTTPS servers"),
     ("gnutls-bin", "a peer for TLS tests"),
+    ("libnss3-tools", "a peer for TLS tests: tstclnt, selfserv"),
     ("ncat", "a peer for stream tests"),
     ("netcat-openbsd", "a peer for stream and unix-socket tests"),
     ("iperf3", "a sink that other tools are measured with"),

@@ -45,12 +45,14 @@ pub(crate) fn loom(run: &mut Run) -> Outcome {
 pub(crate) fn count(run: &mut Run, step: &str, command: &mut Command) -> Outcome<usize> {
     let words = wording(command);
     let logs = run.root.join("target/skips");
-    let log = logs.join(format!("{step}.tsv"));
+    let (log, tables) = (logs.join(format!("{step}.tsv")), logs.join(format!("{step}.tables")));
     fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
-    fs::write(&log, "").map_err(|error| format!("{}: {error}", log.display()))?;
+    for file in [&log, &tables] {
+        fs::write(file, "").map_err(|error| format!("{}: {error}", file.display()))?;
+    }
 
     println!("$ {words}");
-    command.env("SEALIFT_SKIP_LOG", &log).stdout(Stdio::piped());
+    command.env("SEALIFT_SKIP_LOG", &log).env("SEALIFT_TABLES", &tables).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("{words}: {error}"))?;
     let mut reader = HarnessReader::default();
     if let Some(stdout) = child.stdout.take() {
@@ -65,6 +67,9 @@ pub(crate) fn count(run: &mut Run, step: &str, command: &mut Command) -> Outcome
         // A harness that crashed printed no result.
         tally.failed = tally.failed.max(1);
     }
+    // What passing tests print is not shown; their tables are.
+    let tables = fs::read(&tables).map_err(|error| format!("{}: {error}", tables.display()))?;
+    print!("{}", String::from_utf8_lossy(&tables));
     println!("{step}: {tally}");
     let tests = tally.passed + tally.failed + tally.skips.len();
     run.tally.add(tally);
@@ -122,6 +127,19 @@ mod tests {
     #[test]
     fn lines_come_in_order_whatever_their_bytes() {
         assert_eq!(shell(r"printf 'one\n\377two\r\nthree'"), ["one", "\u{fffd}two", "three"]);
+    }
+
+    #[test]
+    fn a_suite_knows_where_skips_and_tables_go() {
+        let mut run = Run::new(crate::step::Options { seconds: 1, filter: Vec::new() });
+        let script = r#"printf 'one\tits reason\n' >> "$SEALIFT_SKIP_LOG"
+            echo 'a row' >> "$SEALIFT_TABLES"
+            echo 'test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured'"#;
+        let mut command = Command::new("sh");
+        assert_eq!(count(&mut run, "a-suite", command.args(["-c", script])), Ok(3));
+        assert_eq!(run.tally.to_string(), "2 passed, 0 failed, 1 skipped");
+        let tables = fs::read_to_string(run.root.join("target/skips/a-suite.tables"));
+        assert_eq!(tables.unwrap(), "a row\n");
     }
 
     #[test]
