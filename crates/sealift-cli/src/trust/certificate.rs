@@ -22,6 +22,10 @@ use crate::failure::{Action, Failure};
 const BEGIN: &[u8] = b"-----BEGIN ";
 /// How the two formats of encrypted keys say that they are.
 const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
+/// How a key's part ends its first line, whatever the kind: `BEGIN DSA PRIVATE KEY-----`.
+const OF_SOME_KIND: &[u8] = b" PRIVATE KEY-----";
+const USABLE: &str = "make an RSA key of at least 2,048 bits, or an ECDSA or Ed25519 one: \
+                      openssl genpkey -algorithm ed25519";
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// The only provider here.
@@ -50,11 +54,12 @@ pub(super) fn identity(
             format!("the key is not that of the certificate in {}", certificates.display()),
             "name the key that the certificate was made for",
         )),
-        Err(error) => Err(unusable(
-            key_file,
-            format!("the key is of no use: {error}"),
-            "make an RSA, ECDSA or Ed25519 key: openssl genpkey -algorithm ed25519",
-        )),
+        // All that rustls says of a key that none of its algorithms takes.
+        Err(Error::General(_)) => {
+            let reason = "the key is of a kind that is of no use for TLS here, or too short";
+            Err(unusable(key_file, reason.to_owned(), USABLE))
+        }
+        Err(error) => Err(unusable(key_file, format!("the key is of no use: {error}"), USABLE)),
     }
 }
 
@@ -128,6 +133,11 @@ fn private_key(path: &Path, shared: bool) -> Result<PrivateKeyDer<'static>, Fail
     }
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) if has(OF_SOME_KIND) => Err(unusable(
+            path,
+            "its private key is of a kind that is of no use for TLS here".to_owned(),
+            USABLE,
+        )),
         Err(pem::Error::NoItemsFound) => Err(unusable(
             path,
             "there is no private key in it".to_owned(),
