@@ -6,11 +6,14 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::fs::File;
 use std::io::{IoSlice, Read, Write};
 use std::thread;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use sealift_io::Backend;
-use sealift_tls::TlsStream;
+use sealift_tls::{Bytes, TlsStream};
+use support::engines::sound;
 use support::{Authority, case_tls12, case_tls13, deadline, name, tcp_pair};
 
 thread_local! {
@@ -107,5 +110,45 @@ fn a_stream_allocates_nothing_per_record() {
             assert!(!stream.close(deadline(20)).unwrap().aborted);
             echo.join().unwrap();
         }
+    }
+}
+
+/// Given away, from memory that is shared without an allocation of its own; and a file.
+#[test]
+fn a_sealing_engine_costs_no_allocation_per_record() {
+    static BLOCK: [u8; 300_000] = [5; 300_000];
+    let authority = Authority::new();
+    for sealer in sound("a_sealing_engine_costs_no_allocation_per_record") {
+        // What a device loses now and then is paid for anew.
+        if sealer.name.starts_with("router") {
+            continue;
+        }
+        let case = case_tls13();
+        let (near, far) = tcp_pair();
+        let server = authority.server(&case);
+        let sink = thread::spawn(move || {
+            let mut far = TlsStream::accept(far, server, deadline(20)).unwrap();
+            let mut into = vec![0; 100_000];
+            while far.read(&mut into).unwrap() > 0 {}
+        });
+        let file = File::from(memfd_create("sealift-tls-test", MemfdFlags::CLOEXEC).unwrap());
+        file.set_len(BLOCK.len() as u64).unwrap();
+        let client = authority.client(&case);
+        let builder = sealer.give(TlsStream::builder(), 1);
+        let mut stream = builder.connect(near, client, name(), deadline(20)).unwrap();
+        let mut rounds = Vec::new();
+        while rounds.last() != Some(&0) {
+            let name = sealer.name;
+            assert!(rounds.len() < ROUNDS, "{name}: allocations in each round: {rounds:?}");
+            let before = ALLOCATIONS.get();
+            for _ in 0..30 {
+                stream.send_owned(Bytes::from_static(&BLOCK)).unwrap();
+                stream.write_all(b"between").unwrap();
+                stream.send_file(&file, 0..BLOCK.len() as u64).unwrap();
+            }
+            rounds.push(ALLOCATIONS.get() - before);
+        }
+        assert!(!stream.close(deadline(20)).unwrap().aborted);
+        sink.join().unwrap();
     }
 }
