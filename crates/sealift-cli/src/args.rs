@@ -1,5 +1,6 @@
 //! The command line: each flag is defined once, here; help, man pages and completions follow.
 
+mod engine;
 mod trust;
 mod tunnel;
 
@@ -20,6 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::quantity::{parse_duration, parse_sample};
 use crate::terminal::shown;
+pub(crate) use engine::EngineArg;
 pub(crate) use trust::TrustArgs;
 pub(crate) use tunnel::TunnelArgs;
 
@@ -134,6 +136,13 @@ impl Cli {
             let text = format!("to connect, name {missing}: {}host:port", url.scheme());
             return Err(Self::command().error(ErrorKind::ValueValidation, text));
         }
+        if let Command::Send(args) = &self.command
+            && args.engine != EngineArg::Auto
+            && !matches!(url, Endpoint::Tls { .. })
+        {
+            let text = format!("--engine is for tls:// only: {url} is not sealed");
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, text));
+        }
         match trust.check(url, listens) {
             Ok(()) => Ok(self),
             Err(text) => Err(Self::command().error(ErrorKind::ArgumentConflict, text)),
@@ -206,6 +215,9 @@ pub(crate) struct SendArgs {
     /// How to hand bytes to the kernel
     #[arg(long, value_name = "BACKEND", default_value = "auto")]
     pub(crate) backend: BackendArg,
+    /// Over tls://, what seals
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    pub(crate) engine: EngineArg,
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
@@ -469,7 +481,7 @@ mod tests {
             "sealift bench seal --payload 64,1350 --suite aes-128-gcm --seconds 0.5 --rounds 3",
             "sealift bench seal --row inline,raw/aes-128-gcm,memcpy/aes-256-gcm/64 --ring 1048576",
             "sealift send a tls://h:1 --ca ca.pem --server-name x --cert c --key k --keylog=f",
-            "sealift send a tls://192.0.2.1:1 --insecure",
+            "sealift send a tls://192.0.2.1:1 --insecure --engine ipsec-mb",
             "sealift receive tls://:0 out --cert c --client-ca ca.pem",
             "sealift tunnel tcp://127.0.0.1:1 tls://h:1 --max-connections 7 --timeout 5s --grace 0",
             "sealift tunnel tls://:1 unix:/s --cert c --client-ca ca.pem --stats --json -v",
@@ -502,6 +514,8 @@ mod tests {
             "sealift receive tcp://h:0 out --connect",
             "sealift send a tls://h:0",
             "sealift send a tcp://h:1 --insecure",
+            "sealift send a tcp://h:1 --engine workers",
+            "sealift send a tls://h:1 --engine fast",
             "sealift receive unix:/s out --cert c",
             "sealift send a tls://h:1 --key k",
             "sealift send a tls://h:1 --client-ca ca.pem",

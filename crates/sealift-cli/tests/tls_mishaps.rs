@@ -116,6 +116,7 @@ fn rounds(test: &str, mishaps: &[Mishap]) {
         let url = format!("tls://127.0.0.1:{}", between.local_addr().unwrap().port());
         let mut command = sealift();
         command.arg("send").arg(&source).args([&url, "--pin", pin, "--timeout", "2s"]);
+        command.args(["--engine", ["inline", "workers"][random.below(2)]]);
         let sending = start(command.args(["--idle-timeout", "300ms"]));
         let from = between.accept().unwrap().0;
         let to = TcpStream::connect(("127.0.0.1", receiving.port)).unwrap();

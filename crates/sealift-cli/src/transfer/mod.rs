@@ -38,7 +38,7 @@ use outflow::{Outflow, how_it_left};
 use patience::Patience;
 use report::{Report, Tls};
 pub(crate) use sealed::failed as tls_failed;
-use sealed::{SealedInflow, SealedOutflow};
+use sealed::{SealedInflow, SealedOutflow, SealingEngine};
 use source::Source;
 use target::Target;
 
@@ -59,6 +59,7 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
     let mut source = Source::open(&args.source)?;
     report.file = source.name().to_owned();
     let role = Role::new(&args.trust, &args.url, args.listen, terminal)?;
+    let engine = sealed::engine(args.engine)?;
     let progress = Progress::new(terminal, source.size());
     let tell = |url: &Endpoint| {
         tell_other_end(role.as_ref(), url, &args.trust, OtherEnd::Receives, terminal)
@@ -70,7 +71,7 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
     let meeting = Meeting { connection, url, progress, patience, began: Instant::now() };
     let how = match role {
         None => send_plain(args, &mut source, meeting, report)?,
-        Some(role) => send_sealed(args, role, &mut source, meeting, report)?,
+        Some(role) => send_sealed(args, role, engine, &mut source, meeting, report)?,
     };
     report.source_changed = source.was_written();
     if report.source_changed {
@@ -127,15 +128,17 @@ fn send_plain(
 fn send_sealed(
     args: &SendArgs,
     role: Role,
+    engine: Option<SealingEngine>,
     source: &mut Source,
     meeting: Meeting,
     report: &mut Report,
 ) -> Result<String, Failure> {
     let Meeting { connection, url, progress, patience, began } = meeting;
     let (backend, timeout) = (args.backend.forced(), args.transfer.timeout);
-    let sealed = sealed::shake_hands(role, connection, backend, &url, timeout)?;
+    let has_engine = engine.is_some();
+    let sealed = sealed::shake_hands(role, connection, backend, engine, &url, timeout)?;
     let agreed = sealed.agreed.clone();
-    let mut outflow = SealedOutflow::new(sealed, url, progress, patience)?;
+    let mut outflow = SealedOutflow::new(sealed, has_engine, url, progress, patience)?;
     let outcome = outflow.run(source);
     let stats = outflow.stats();
     report.bytes = outflow.bytes();
@@ -221,7 +224,7 @@ fn fill_sealed(
     report: &mut Report,
 ) -> Result<String, Failure> {
     let Meeting { connection, url, progress, patience, began } = meeting;
-    let sealed = sealed::shake_hands(role, connection, None, &url, args.transfer.timeout)?;
+    let sealed = sealed::shake_hands(role, connection, None, None, &url, args.transfer.timeout)?;
     let agreed = sealed.agreed.clone();
     let how = agreed.version.to_owned();
     let mut inflow = SealedInflow::new(sealed, target, url, progress, patience)?;

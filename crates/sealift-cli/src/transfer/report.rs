@@ -79,7 +79,8 @@ impl Tls {
         let stats = &self.stats;
         if sends {
             let copies = self.copies_per_byte_sealed;
-            let done = format!("{} records, {copies:.3} copies per byte", stats.records_sealed);
+            let by = stats.sealing.map_or(String::new(), |by| format!(", by {}", by.engine));
+            let done = format!("{} records, {copies:.3} copies per byte{by}", stats.records_sealed);
             return ("sealed", done);
         }
         let (records, direct) = (stats.records_opened, stats.records_opened_direct);

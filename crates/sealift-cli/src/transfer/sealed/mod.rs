@@ -1,7 +1,7 @@
 //! Transfers over TLS: the handshake, and what may go wrong from there on.
 //!
 //! ```text
-//!  source ──read──► lease ──seal──► leases ──► kernel            sealed/outflow.rs
+//!  source ──read──► lease ──seal──► leases ──► kernel            sealed/outflow.rs, engine.rs
 //!  target ◄─write── lease ◄─open─── received bytes ◄── kernel    sealed/inflow.rs
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! 2. Only close_notify is an end. Whatever else ends a connection is an error.
 
 mod answers;
+mod engine;
 mod inflow;
 mod outflow;
 
@@ -26,6 +27,7 @@ use super::connection::{Connection, Peer};
 use crate::failure::{Action, Failure};
 use crate::quantity::DURATION_MAX;
 use crate::trust::{self, Role};
+pub(super) use engine::{SealingEngine, engine};
 pub(super) use inflow::SealedInflow;
 pub(super) use outflow::SealedOutflow;
 
@@ -67,6 +69,7 @@ pub(super) fn shake_hands(
     role: Role,
     connection: Connection,
     backend: Option<Backend>,
+    engine: Option<SealingEngine>,
     url: &str,
     timeout: Option<Duration>,
 ) -> Result<Sealed, Failure> {
@@ -85,6 +88,9 @@ pub(super) fn shake_hands(
     let mut builder = TlsStream::builder().pool(&pool).frames_in_flight(FRAMES);
     if let Some(backend) = backend {
         builder = builder.backend(backend);
+    }
+    if let Some(engine) = engine {
+        builder = builder.sealing_engine(engine);
     }
     let is_client = matches!(role, Role::Client { .. });
     let shaken = match role {

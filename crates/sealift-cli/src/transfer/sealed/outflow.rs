@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  source.fill ──► lease ──► TlsWriter ──seal──► leases ──► kernel
+//!                    └─ with an engine (--engine), the next is read while this one is sealed
 //!  Answers (a thread) ◄── TlsReader ◄── what the other end says: discarded, but for its refusal
 //! ```
 //!
@@ -12,17 +13,16 @@
 //! Success means: the source was read to its end, close_notify followed its last byte, and the
 //! other end's kernel acknowledged both. Anything else resets the connection.
 
-use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
-use sealift::tls::{Error, Stats, TlsWriter};
+use sealift::tls::{Bytes, Error, Refused, Stats, TlsWriter};
 use sealift::{Lease, Pool};
 
-use super::Sealed;
 use super::answers::Answers;
+use super::{FRAMES, Sealed};
 use crate::failure::{Action, Failure};
 use crate::progress::{Progress, Waiting};
 use crate::transfer::connection::{self, Peer};
@@ -32,6 +32,9 @@ use crate::transfer::source::{Filled, Readiness, Source};
 
 /// What is read at a time: as much as fills a frame.
 const READ_BYTES: usize = 1 << 20;
+/// Frames to read into beside an engine: one for each that may be under way, one that waits for
+/// room, and one that is read into.
+const ENGINE_FRAMES: usize = FRAMES + 2;
 /// How long completions are waited for where the socket reported something.
 const GLANCE: Duration = Duration::from_millis(2);
 /// The pause between two looks at what is acknowledged, at first and at most.
@@ -43,6 +46,15 @@ const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// How long the reason may take to be read where writing failed.
 const REASON_WAIT: Duration = Duration::from_millis(200);
 
+/// What was read, given away to be sealed.
+struct Read(Lease);
+
+impl AsRef<[u8]> for Read {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// One transfer outwards.
 #[derive(Debug)]
 pub(in crate::transfer) struct SealedOutflow {
@@ -52,8 +64,8 @@ pub(in crate::transfer) struct SealedOutflow {
     peer: Peer,
     may_be_refused: bool,
     version: &'static str,
-    /// Where the source is read to. It is free again when its bytes are sealed.
-    lease: Lease,
+    /// Where the source is read to. A frame is home again when its bytes are sealed.
+    pool: Pool,
     url: String,
     progress: Progress,
     patience: Patience,
@@ -63,14 +75,15 @@ pub(in crate::transfer) struct SealedOutflow {
 impl SealedOutflow {
     pub(in crate::transfer) fn new(
         sealed: Sealed,
+        has_engine: bool,
         url: String,
         progress: Progress,
         patience: Patience,
     ) -> Result<Self, Failure> {
         let Sealed { stream, socket, peer, may_be_refused, agreed } = sealed;
-        let lease = Pool::builder().frames(1).frame_bytes(READ_BYTES).huge_pages(false).build();
-        let lease = lease.and_then(|pool| pool.lease_before(Instant::now() + NAP));
-        let lease = lease.map_err(|error| Failure::library(Action::SetUp, &url, error))?;
+        let frames = if has_engine { ENGINE_FRAMES } else { 1 };
+        let pool = Pool::builder().frames(frames).frame_bytes(READ_BYTES).huge_pages(false);
+        let pool = pool.build().map_err(|error| Failure::library(Action::SetUp, &url, error))?;
         let (reader, writer) = stream.split();
         let answers = Answers::listen(reader)
             .map_err(|error| Failure::system(Action::SetUp, "a thread", error))?;
@@ -82,7 +95,7 @@ impl SealedOutflow {
             peer,
             may_be_refused,
             version,
-            lease,
+            pool,
             url,
             progress,
             patience,
@@ -131,12 +144,16 @@ impl SealedOutflow {
     fn pump(&mut self, source: &mut Source) -> Result<(), Failure> {
         loop {
             match source.ready(self.socket.as_fd(), NAP)? {
-                Readiness::Ready => match source.fill(&mut self.lease)? {
-                    Filled::Bytes(_) => self.seal()?,
-                    // Whatever it was that looked like bytes may stay, and must not be a busy loop.
-                    Filled::Nothing => std::thread::sleep(GLANCE),
-                    Filled::End => return Ok(()),
-                },
+                Readiness::Ready => {
+                    let mut lease = self.lease()?;
+                    match source.fill(&mut lease)? {
+                        Filled::Bytes(_) => self.seal(lease)?,
+                        // Whatever it was that looked like bytes may stay, and must not be a busy
+                        // loop.
+                        Filled::Nothing => std::thread::sleep(GLANCE),
+                        Filled::End => return Ok(()),
+                    }
+                }
                 Readiness::Silent => {}
                 Readiness::PeerFailed => self.ask_after_peer()?,
             }
@@ -144,19 +161,29 @@ impl SealedOutflow {
         }
     }
 
-    /// Seals what was read.
-    fn seal(&mut self) -> Result<(), Failure> {
-        let mut sealed = 0;
-        while sealed < self.lease.len() {
-            self.writer.set_write_deadline(Some(Instant::now() + NAP));
-            match self.writer.send(&[IoSlice::new(&self.lease[sealed..])]) {
-                Ok(count) => {
-                    sealed += count;
-                    self.bytes += count as u64;
-                }
-                Err(Error::Deadline) => {}
-                Err(error) => return Err(self.failed(error)),
+    /// A frame to read into.
+    fn lease(&mut self) -> Result<Lease, Failure> {
+        loop {
+            match self.pool.lease_before(Instant::now() + NAP) {
+                Ok(lease) => return Ok(lease),
+                Err(sealift::Error::Full) => self.look(Waiting::Peer)?,
+                Err(error) => return Err(Failure::library(Action::Send, &self.url, error)),
             }
+        }
+    }
+
+    /// Seals what was read, or has it sealed while the next is read.
+    fn seal(&mut self, lease: Lease) -> Result<(), Failure> {
+        let mut rest = Bytes::from_owner(Read(lease));
+        while !rest.is_empty() {
+            let before = rest.len();
+            self.writer.set_write_deadline(Some(Instant::now() + NAP));
+            rest = match self.writer.send_owned(rest) {
+                Ok(()) => Bytes::new(),
+                Err(Refused { rest, error: Error::Deadline }) => rest,
+                Err(refused) => return Err(self.failed(refused.error)),
+            };
+            self.bytes += (before - rest.len()) as u64;
             self.look(Waiting::Peer)?;
         }
         Ok(())
