@@ -161,7 +161,8 @@ impl AsyncTlsStream {
             }
             match outflow.sender() {
                 Ok(sender) => watch.poll_news(sender, context).map_err(Error::from),
-                Err(error) => Poll::Ready(Err(error)),
+                // Who ended it since says why.
+                Err(error) => Poll::Ready(Err(link.check().err().unwrap_or(error))),
             }
         })
     }
@@ -211,8 +212,11 @@ impl AsyncRead for AsyncTlsStream {
                 this.stream.link().tend();
                 continue;
             }
-            if this.stream.halves().0.incoming().awaits_engine() {
-                return listen(this.alarm.as_ref(), context).map_err(io::Error::from);
+            let incoming = this.stream.halves().0.incoming();
+            if incoming.awaits_engine() {
+                // One that holds nothing, and took nothing, wakes nobody: it is asked again.
+                let alarm = incoming.is_engine_busy().then_some(this.alarm.as_ref()).flatten();
+                return listen(alarm, context).map_err(io::Error::from);
             }
             ready!(this.watch.poll_readable(context)).map_err(Error::from)?;
         }

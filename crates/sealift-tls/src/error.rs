@@ -119,7 +119,7 @@ impl Error {
         match self {
             Self::Inauthentic => Some(AlertDescription::BadRecordMac),
             Self::Peer(violation) => Some(violation.alert()),
-            Self::Handshake(_) => Some(AlertDescription::InternalError),
+            Self::Handshake(_) | Self::Engine { .. } => Some(AlertDescription::InternalError),
             _ => None,
         }
     }

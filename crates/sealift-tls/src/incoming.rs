@@ -124,6 +124,15 @@ impl Incoming {
         }
     }
 
+    /// Whether its engine has jobs.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_engine_busy(&mut self) -> bool {
+        match self {
+            Self::Direct(_) => false,
+            Self::Ahead(ahead) => ahead.is_engine_busy(),
+        }
+    }
+
     /// Readable while its engine may have got further, if there is one that works by itself.
     #[cfg(feature = "tokio")]
     pub(crate) fn readiness(&mut self) -> Option<BorrowedFd<'_>> {

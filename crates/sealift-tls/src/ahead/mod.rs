@@ -266,6 +266,12 @@ impl Ahead {
         self.pipeline.wait(until);
     }
 
+    /// Whether the engine has jobs. If not, and it took none, only asking again helps.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_engine_busy(&mut self) -> bool {
+        self.pipeline.engine().in_flight() > 0
+    }
+
     /// Readable while the engine may have got further; `None` if it works when it is asked to.
     #[cfg(feature = "tokio")]
     pub(crate) fn readiness(&mut self) -> Option<BorrowedFd<'_>> {

@@ -155,17 +155,24 @@ impl Pipeline {
         }
     }
 
-    /// Gives the engine what it did not take yet, and takes what it has done.
+    /// Gives the engine what it did not take yet, and takes what it has done. What that made room
+    /// for is given at once: nothing else may wake who waits.
     pub(super) fn turn(&mut self) {
-        self.submit();
-        self.collect();
+        loop {
+            self.submit();
+            if !self.collect() || self.outbox.is_empty() {
+                return;
+            }
+        }
     }
 
-    fn collect(&mut self) {
+    /// Takes what the engine has done; says whether it was anything.
+    fn collect(&mut self) -> bool {
         let mut returned = std::mem::take(&mut self.returned);
-        self.engine().poll(&mut returned);
+        let is_some = self.engine().poll(&mut returned) > 0;
         self.settle_all(&mut returned);
         self.returned = returned;
+        is_some
     }
 
     fn settle_all(&mut self, returned: &mut VecDeque<Done<Arc<[u8]>, Vec<u8>>>) {

@@ -4,6 +4,7 @@
 
 mod authority;
 pub mod engines;
+pub mod opening;
 pub mod puppet;
 #[path = "../../../sealift-io/tests/support/skip.rs"]
 pub mod skip;
@@ -20,6 +21,9 @@ use sealift_tls::rustls;
 pub use authority::Authority;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use theirs::Theirs;
+
+/// The spares of a router that opens.
+pub const MOST_JOB_BYTES: usize = sealift_tls::TlsStreamBuilder::OPENING_JOB_BYTES;
 
 /// A version and a suite of it.
 #[derive(Clone, Copy, Debug)]

@@ -1,31 +1,35 @@
-//! An engine that does what a test tells it, when it is told, and nothing by itself.
+//! An engine that does what a test tells it, when it is told, and nothing by itself. It seals
+//! unless its types say that it opens.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use sealift_crypto::{
-    Capabilities, Done, Engine, EngineStats, Error, Inline, Job, Result, Stopped, Suite,
+    Capabilities, Destination, Done, Engine, EngineStats, Error, Inline, Job, Result, Source,
+    Stopped, Suite,
 };
 use sealift_tls::sealift_crypto;
 use sealift_tls::{Bytes, Frame};
 
-type Held = Job<Bytes, Frame>;
-
 /// The engine's side.
-pub struct Puppet {
+pub struct Puppet<S = Bytes, D = Frame> {
     capabilities: Capabilities,
-    strings: Strings,
+    strings: Strings<S, D>,
 }
 
 /// The test's side. Clones move the same puppet.
-#[derive(Clone, Default)]
-pub struct Strings(Arc<(Mutex<State>, Condvar)>);
+pub struct Strings<S = Bytes, D = Frame>(Arc<(Mutex<State<S, D>>, Condvar)>);
 
-#[derive(Default)]
-struct State {
-    held: VecDeque<Held>,
-    done: VecDeque<Done<Bytes, Frame>>,
+impl<S, D> Clone for Strings<S, D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+struct State<S, D> {
+    held: VecDeque<Job<S, D>>,
+    done: VecDeque<Done<S, D>>,
     taken: u64,
     given_back: u64,
     is_full: bool,
@@ -36,13 +40,13 @@ struct State {
     clings: bool,
 }
 
-impl Puppet {
-    pub fn new() -> (Self, Strings) {
+impl<S, D> Puppet<S, D> {
+    pub fn new() -> (Self, Strings<S, D>) {
         Self::of(Suite::ALL.len(), 1 << 20)
     }
 
     /// One that has so many suites, and takes units of at most so many bytes.
-    pub fn of(suites: usize, most_unit_bytes: usize) -> (Self, Strings) {
+    pub fn of(suites: usize, most_unit_bytes: usize) -> (Self, Strings<S, D>) {
         let capabilities = Capabilities {
             name: "puppet",
             suites: Suite::ALL[..suites].to_vec(),
@@ -53,16 +57,29 @@ impl Puppet {
             key_slots: None,
             synchronous: false,
         };
-        let strings = Strings::default();
+        let state = State {
+            held: VecDeque::new(),
+            done: VecDeque::new(),
+            taken: 0,
+            given_back: 0,
+            is_full: false,
+            refusals: 0,
+            is_dead: false,
+            is_dropped: false,
+            clings: false,
+        };
+        let strings = Strings(Arc::new((Mutex::new(state), Condvar::new())));
         (Self { capabilities, strings: strings.clone() }, strings)
     }
 }
 
-impl Strings {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl<S, D> Strings<S, D> {
+    fn state(&self) -> MutexGuard<'_, State<S, D>> {
         self.0.0.lock().unwrap()
     }
+}
 
+impl<S: Source, D: Destination> Strings<S, D> {
     /// Jobs taken and not done.
     pub fn held(&self) -> usize {
         self.state().held.len()
@@ -145,12 +162,12 @@ impl Strings {
     }
 }
 
-impl Engine<Bytes, Frame> for Puppet {
+impl<S: Source, D: Destination> Engine<S, D> for Puppet<S, D> {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    fn submit(&mut self, jobs: &mut VecDeque<Held>) -> Stopped {
+    fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
         let mut state = self.strings.state();
         match (state.is_dead, state.is_full) {
             (true, _) => Stopped::Dead,
@@ -166,7 +183,7 @@ impl Engine<Bytes, Frame> for Puppet {
         }
     }
 
-    fn poll(&mut self, done: &mut VecDeque<Done<Bytes, Frame>>) -> usize {
+    fn poll(&mut self, done: &mut VecDeque<Done<S, D>>) -> usize {
         let mut state = self.strings.state();
         let count = state.done.len();
         state.given_back += count as u64;
@@ -187,11 +204,7 @@ impl Engine<Bytes, Frame> for Puppet {
         }
     }
 
-    fn quiesce(
-        &mut self,
-        deadline: Instant,
-        done: &mut VecDeque<Done<Bytes, Frame>>,
-    ) -> Result<()> {
+    fn quiesce(&mut self, deadline: Instant, done: &mut VecDeque<Done<S, D>>) -> Result<()> {
         self.poll(done);
         while self.in_flight() > 0 && Instant::now() < deadline {
             self.wait(deadline);
@@ -214,7 +227,7 @@ impl Engine<Bytes, Frame> for Puppet {
     }
 }
 
-impl Drop for Puppet {
+impl<S, D> Drop for Puppet<S, D> {
     fn drop(&mut self) {
         let mut state = self.strings.state();
         while state.clings {
