@@ -79,7 +79,7 @@ pub use pool::{Frozen, Lease, LiveRegion, Pages, Pool, PoolBuilder, PoolStats, S
 pub use receive::{Received, Receiver};
 pub use ring::{Ring, RingBuilder};
 #[cfg(feature = "tokio")]
-pub use send::{AsyncSender, Watch};
+pub use send::{AsyncSender, Readable, Watch};
 pub use send::{
     Backend, ByteCounts, Choice, Closed, Completion, Event, GroupRelease, Outcome, Policy,
     QUARANTINE_LINGER, QuarantineStats, Refused, Returned, Sender, SenderBuilder, Stats, Tally,

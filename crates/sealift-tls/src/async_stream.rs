@@ -199,10 +199,23 @@ impl AsyncRead for AsyncTlsStream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            match this.stream.halves().0.receive(into.initialize_unfilled()) {
-                Err(Error::Deadline) => {}
+            let readable = this.watch.poll_readable(context).map_err(Error::from)?;
+            let reader = this.stream.halves().0;
+            let received = match readable.is_pending() && reader.incoming().is_direct() {
+                // No system call to be told that there is nothing.
+                true => reader.receive_at_hand(into.initialize_unfilled()),
+                false => reader.receive(into.initialize_unfilled()).map(Some),
+            };
+            let was_readable = readable.is_ready();
+            if let Poll::Ready(readable) = readable
+                && reader.is_dry()
+            {
+                readable.exhausted();
+            }
+            match received {
+                Ok(None) | Err(Error::Deadline) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
-                Ok(count) => {
+                Ok(Some(count)) => {
                     into.advance(count);
                     return Poll::Ready(Ok(()));
                 }
@@ -218,7 +231,9 @@ impl AsyncRead for AsyncTlsStream {
                 let alarm = incoming.is_engine_busy().then_some(this.alarm.as_ref()).flatten();
                 return listen(alarm, context).map_err(io::Error::from);
             }
-            ready!(this.watch.poll_readable(context)).map_err(Error::from)?;
+            if !was_readable {
+                return Poll::Pending;
+            }
         }
     }
 }
@@ -238,6 +253,9 @@ impl AsyncWrite for AsyncTlsStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
+            if self.stream.halves().1.is_stuck() {
+                ready!(self.poll_news(context))?;
+            }
             match self.stream.halves().1.send(slices) {
                 Err(Error::Deadline) => ready!(self.poll_news(context))?,
                 outcome => return Poll::Ready(Ok(outcome?)),

@@ -70,6 +70,12 @@ impl Incoming {
         }
     }
 
+    /// Whether it is opened by who reads.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_direct(&self) -> bool {
+        matches!(self, Self::Direct(_))
+    }
+
     /// Takes note of the connection's end behind what was received, which was not waited for.
     pub(crate) fn ends(&mut self, error: Error) {
         if let Self::Ahead(ahead) = self {

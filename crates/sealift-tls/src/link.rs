@@ -90,8 +90,14 @@ impl Link {
 
     /// Runs `work` on the writing side, then does what was wanted meanwhile (invariant 2).
     pub(crate) fn with_outflow<R>(&self, work: impl FnOnce(&mut Outflow) -> R) -> R {
-        let done = work(&mut self.outflow.lock().unwrap_or_else(PoisonError::into_inner));
-        self.tend();
+        let mut outflow = self.outflow.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = work(&mut outflow);
+        let is_stuck = outflow.is_stuck();
+        drop(outflow);
+        // A socket that had no room just now has none yet.
+        if !is_stuck || self.wants(Wants::ANSWER | Wants::REFUSAL) {
+            self.tend();
+        }
         done
     }
 

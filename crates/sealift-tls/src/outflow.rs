@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustls::AlertDescription;
-use sealift_io::{Lease, Message, Sender, Tally};
+use sealift_io::{Lease, Message, Refused, Sender, Tally, Ticket};
 
 use crate::alert::Alert;
 use crate::bulk::{Bulk, Retired, SealingEngine};
@@ -60,6 +60,9 @@ impl Counts {
         }
     }
 }
+
+/// A way into the sender.
+type Put = fn(&mut Sender, Message) -> std::result::Result<Ticket, Refused>;
 
 /// The writing side of a connection.
 pub(crate) struct Outflow {
@@ -124,6 +127,8 @@ impl Outflow {
         let all = pieces.left_bytes();
         while pieces.left_bytes() > 0 {
             match self.write_lease(link, &mut pieces, deadline) {
+                // More would lie here until the socket has room.
+                Ok(()) if self.is_stuck() && Instant::now() >= deadline => break,
                 Ok(()) => {}
                 // What was sealed is written; the next call tells.
                 Err(Error::Deadline | Error::KeyExhausted) if pieces.left_bytes() < all => break,
@@ -142,7 +147,7 @@ impl Outflow {
         deadline: Instant,
     ) -> Result<()> {
         self.send_lease(link, deadline, |outflow, into| {
-            let len = pieces.left_bytes().min(outflow.most_plaintext_bytes);
+            let len = pieces.record_bytes(outflow.most_plaintext_bytes);
             if len == 0 || into.len() < outflow.sealing.record_bytes(len) {
                 return Ok(0);
             }
@@ -220,7 +225,11 @@ impl Outflow {
 
     /// Waits until the kernel has what was written.
     fn finish(&mut self, link: &Link, deadline: Instant) -> Result<()> {
-        let handed_over = self.hand_over(link, deadline);
+        let handed_over = match self.is_stuck() && Instant::now() >= deadline {
+            // Nothing has changed since it was asked.
+            true => Err(Error::Deadline),
+            false => self.hand_over(link, deadline),
+        };
         self.list(link);
         match handed_over {
             // It is sealed, or begun, so it is written: the next call sees to its leaving.
@@ -245,6 +254,11 @@ impl Outflow {
             Ok(_) | Err(sealift_io::Error::Deadline { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether the socket had no room just now, and nothing else is to be done.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_idle() && self.sender.as_ref().is_some_and(Sender::awaits_room)
     }
 
     /// Messages of this stream that are under way.
@@ -284,7 +298,7 @@ impl Outflow {
         };
         if filled > 0 {
             lease.set_len(filled);
-            self.send(lease.into())?;
+            self.queue(lease.into())?;
         }
         ended
     }
@@ -329,7 +343,7 @@ impl Outflow {
             return Ok(());
         }
         self.pump(link)?;
-        self.drain();
+        self.drain_settled();
         if self.is_ended {
             link.take_want(Wants::ANSWER | Wants::REFUSAL);
         }
@@ -345,6 +359,7 @@ impl Outflow {
         } else {
             link.want(Wants::PUMP);
         }
+        self.drain_settled();
         Ok(())
     }
 
@@ -352,10 +367,19 @@ impl Outflow {
         self.in_flight() < self.places + KEPT_PLACES - 1
     }
 
-    /// Sends a sealed message, behind what the engine is at.
+    /// Sends a sealed message at once, behind what the engine is at.
     fn send(&mut self, message: Message) -> Result<()> {
+        self.put(message, Sender::send)
+    }
+
+    /// As [`send`](Outflow::send), but with the next ones, in one system call.
+    fn queue(&mut self, message: Message) -> Result<()> {
+        self.put(message, Sender::queue)
+    }
+
+    fn put(&mut self, message: Message, put: Put) -> Result<()> {
         let Some(bulk) = self.bulk.as_mut().filter(|bulk| !bulk.is_idle()) else {
-            return self.push(message);
+            return self.push(message, put);
         };
         if !bulk.append(message) {
             self.drop_sender();
@@ -365,8 +389,8 @@ impl Outflow {
     }
 
     /// Hands a sealed message over; nothing may be sealed after one that is refused (invariant 1).
-    fn push(&mut self, message: Message) -> Result<()> {
-        let refused = match self.sender()?.send(message) {
+    fn push(&mut self, message: Message, put: Put) -> Result<()> {
+        let refused = match put(self.sender()?, message) {
             Ok(_) => return Ok(()),
             Err(refused) => refused.error,
         };
@@ -417,7 +441,10 @@ impl Outflow {
         loop {
             link.check()?;
             self.pump(link)?;
-            self.drain();
+            self.drain_settled();
+            if self.in_flight() >= self.places {
+                self.drain();
+            }
             if let Some(fault) = self.sender()?.fault() {
                 return Err(fault.clone().into());
             }
@@ -433,12 +460,8 @@ impl Outflow {
 
     /// Sends home what came back already; whether something is still under way.
     fn still_holds(&mut self) -> bool {
-        let in_flight = self.in_flight();
-        if in_flight == 0 {
-            // No system call, as nothing else can come back.
-            self.drain();
-        }
-        in_flight > 0
+        self.drain_settled();
+        self.in_flight() > 0
     }
 
     /// Adds this stream to the holders of shared frames, if it is one.
@@ -456,7 +479,14 @@ impl Outflow {
         self.is_listed
     }
 
-    /// Sends leases home that came back.
+    /// Sends leases home that are known to have come back.
+    fn drain_settled(&mut self) {
+        if let Some(sender) = &mut self.sender {
+            sender.drain_settled(|_| {});
+        }
+    }
+
+    /// Asks the kernel what came back, and sends those leases home.
     fn drain(&mut self) {
         if let Some(sender) = &mut self.sender {
             sender.drain(|_| {});

@@ -2,6 +2,10 @@
 
 use std::io::IoSlice;
 
+/// A record ends before a piece of this size, rather than begin with it and copy the rest of it: so
+/// a header in front of a body costs a short record, and not a copy.
+const LARGE_BYTES: usize = 8 * 1024;
+
 /// The rest of the caller's slices.
 pub(crate) struct Pieces<'a, 'b> {
     slices: &'a [IoSlice<'b>],
@@ -18,6 +22,25 @@ impl<'a, 'b> Pieces<'a, 'b> {
     /// Bytes that were not taken.
     pub(crate) fn left_bytes(&self) -> usize {
         self.left_bytes
+    }
+
+    /// The length of the next record: at most `most_bytes` and what is left, and shorter in front
+    /// of a large piece, or at the end of one.
+    pub(crate) fn record_bytes(&mut self, most_bytes: usize) -> usize {
+        self.skip_empty();
+        let (mut len, mut taken) = (0, self.taken);
+        for slice in self.slices {
+            let piece = slice.len() - std::mem::take(&mut taken);
+            let is_large = piece >= LARGE_BYTES;
+            if is_large && len > 0 {
+                break;
+            }
+            len += piece;
+            if is_large || len >= most_bytes {
+                break;
+            }
+        }
+        len.min(most_bytes)
     }
 
     /// The next bytes, if `len_bytes` of them lie in one piece.
@@ -63,6 +86,28 @@ impl<'a, 'b> Pieces<'a, 'b> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn records(slices: &[usize]) -> Vec<usize> {
+        let memory = vec![0; 100_000];
+        let slices: Vec<_> = slices.iter().map(|&len| IoSlice::new(&memory[..len])).collect();
+        let (mut pieces, mut records) = (Pieces::new(&slices), Vec::new());
+        while pieces.left_bytes() > 0 {
+            let len = pieces.record_bytes(16_384);
+            records.push(len);
+            pieces.advance(len);
+        }
+        records
+    }
+
+    #[test]
+    fn what_is_large_is_not_copied_for_what_is_in_front_of_it() {
+        assert_eq!(records(&[150, 65_536]), [150, 16_384, 16_384, 16_384, 16_384]);
+        assert_eq!(records(&[150, 0, 1024]), [1174]);
+        assert_eq!(records(&[20_000, 20_000]), [16_384, 3616, 16_384, 3616]);
+        assert_eq!(records(&[30_000, 100, 100, 9000]), [16_384, 13_616, 200, 9000]);
+        assert_eq!(records(&[5000, 5000, 5000, 5000]), [16_384, 3616]);
+        assert_eq!(records(&[0, 16_385, 0]), [16_384, 1]);
+    }
 
     proptest! {
         #[test]

@@ -32,6 +32,8 @@ pub struct TlsReader {
     incoming: Incoming,
     deadline: Option<Instant>,
     end: End,
+    /// Whether the socket had no more at the last look.
+    is_dry: bool,
 }
 
 /// Whether more comes.
@@ -45,7 +47,7 @@ enum End {
 
 impl TlsReader {
     pub(crate) fn new(link: Arc<Link>, receiver: Receiver, incoming: Incoming) -> Self {
-        Self { link, receiver, incoming, deadline: None, end: End::Open }
+        Self { link, receiver, incoming, deadline: None, end: End::Open, is_dry: false }
     }
 
     /// When a read gives up with [`Error::Deadline`]; never, unless set. It loses nothing.
@@ -62,14 +64,32 @@ impl TlsReader {
     /// [`Error::Truncated`] if the connection ended without it; [`Error::Inauthentic`],
     /// [`Error::Peer`], [`Error::Alert`]; [`Error::Deadline`]; [`Error::Io`].
     pub fn receive(&mut self, into: &mut [u8]) -> Result<usize> {
-        let filled = self.fill(into);
+        self.receive_ahead();
+        self.fill(into, true)
+    }
+
+    /// As [`receive`](TlsReader::receive), of what was received before; `None` if that is nothing.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn receive_at_hand(&mut self, into: &mut [u8]) -> Result<Option<usize>> {
+        let filled = self.fill(into, false)?;
+        let is_end = into.is_empty() || !matches!(self.end, End::Open);
+        Ok((filled > 0 || is_end).then_some(filled))
+    }
+
+    /// Whether the socket had no more when it was last looked at.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_dry(&self) -> bool {
+        self.is_dry
+    }
+
+    fn fill(&mut self, into: &mut [u8], may_wait: bool) -> Result<usize> {
+        let filled = self.fill_from_records(into, may_wait);
         self.incoming.rest();
         self.link.publish(self.incoming.counts());
         filled
     }
 
-    fn fill(&mut self, into: &mut [u8]) -> Result<usize> {
-        self.receive_ahead();
+    fn fill_from_records(&mut self, into: &mut [u8], may_wait: bool) -> Result<usize> {
         let mut filled = 0;
         while filled < into.len() {
             match &self.end {
@@ -77,7 +97,7 @@ impl TlsReader {
                 End::Failed(error) if filled == 0 => return Err(error.clone()),
                 _ => break,
             }
-            match self.advance(&mut into[filled..], filled == 0) {
+            match self.advance(&mut into[filled..], may_wait && filled == 0) {
                 Ok(None) => break,
                 Ok(Some(count)) => filled += count,
                 Err(error) if error.is_passing() => return Err(error),
@@ -144,12 +164,15 @@ impl TlsReader {
             };
             let (news, until) = self.link.news(until);
             let room = self.incoming.room().unwrap_or_default();
+            let room_bytes = room.len();
+            self.is_dry = true;
             let waited = match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
                 // Another half's error shut the socket down, and says why.
                 Ok(received) if received.bytes == 0 => {
                     return Err(self.link.check().err().unwrap_or(Error::Truncated));
                 }
                 Ok(received) => {
+                    self.is_dry = received.bytes < room_bytes;
                     self.incoming.received(received.bytes);
                     return Ok(Some(0));
                 }
@@ -169,12 +192,16 @@ impl TlsReader {
 
     /// Receives what is there already, so that the engine has it while the caller is busy.
     fn receive_ahead(&mut self) {
+        self.is_dry = false;
         while matches!(self.end, End::Open) && self.incoming.is_hungry() {
             let Some(room) = self.incoming.room() else { return };
             match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
                 Ok(received) if received.bytes == 0 => self.incoming.ends(Error::Truncated),
                 Ok(received) => self.incoming.received(received.bytes),
-                Err(sealift_io::Error::Deadline { .. }) => return,
+                Err(sealift_io::Error::Deadline { .. }) => {
+                    self.is_dry = true;
+                    return;
+                }
                 Err(error) => self.incoming.ends(error.into()),
             }
             // An error of the first record that is not there yet shows when that is read.
@@ -237,6 +264,12 @@ impl TlsWriter {
         &self.link
     }
 
+    /// Whether the socket had no room when it was last asked, and nothing else is to be told.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.link.check().is_ok() && self.link.with_outflow(|outflow| outflow.is_stuck())
+    }
+
     /// When a write gives up with [`Error::Deadline`]; never, unless set. What it had sealed by
     /// then counts as written, and leaves with the next call of either half.
     pub fn set_write_deadline(&mut self, deadline: Option<Instant>) {
@@ -244,9 +277,9 @@ impl TlsWriter {
     }
 
     /// Seals all of `slices`, and returns when the kernel has taken the records: the slices are
-    /// free then, and nothing waits for a flush. They are sealed in records of 16,384 bytes, the
-    /// last one shorter; a record whose bytes lie in several slices is gathered first, which is one
-    /// more copy.
+    /// free then, and nothing waits for a flush. Each slice of 8 KiB or more is sealed in
+    /// records of 16,384 bytes, the last one shorter. Small ones next to each other share records,
+    /// for which they are gathered: one more copy.
     ///
     /// # Errors
     /// What ended the connection; [`Error::Deadline`] if nothing was written before it;

@@ -53,7 +53,7 @@ pub use quarantine::{LINGER as QUARANTINE_LINGER, QuarantineStats, quarantine};
 pub use sender::{Closed, Sender, SenderBuilder};
 pub use stats::Stats;
 #[cfg(feature = "tokio")]
-pub use watch::Watch;
+pub use watch::{Readable, Watch};
 
 /// What the fuzz targets drive.
 #[cfg(fuzzing)]

@@ -148,10 +148,16 @@ impl Sender {
     /// completion is lent where it lies, which is the cheapest way to get buffers back; what `take`
     /// leaves in it is dropped.
     #[inline]
-    pub fn drain(&mut self, mut take: impl FnMut(Returned<'_>)) -> usize {
+    pub fn drain(&mut self, take: impl FnMut(Returned<'_>)) -> usize {
         if !self.machine.has_event() && self.machine.unsettled() > 0 {
             let _ = self.submit();
         }
+        self.drain_settled(take)
+    }
+
+    /// As [`drain`](Sender::drain), of what is known to have come back: never enters the kernel.
+    #[inline]
+    pub fn drain_settled(&mut self, mut take: impl FnMut(Returned<'_>)) -> usize {
         let mut events = 0;
         while self.machine.lend_event(&mut take) {
             events += 1;
@@ -208,6 +214,11 @@ impl Sender {
     /// Whether the kernel has taken everything queued so far, as far as its answers were read.
     pub fn is_handed_over(&self) -> bool {
         self.machine.queued() == 0 && self.machine.sending() == 0
+    }
+
+    /// Whether the socket had no room when it was last asked.
+    pub fn awaits_room(&self) -> bool {
+        self.machine.awaits_writable()
     }
 
     /// What was released since the last flush, or the stream's first fatal error.

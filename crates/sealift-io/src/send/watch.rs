@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::error::{Errno, Error, Result};
@@ -87,14 +87,26 @@ impl Watch {
         Poll::Pending
     }
 
-    /// Ready when the socket may have something to read since the last time.
+    /// Ready as long as the socket may have something to read: until that is
+    /// [`exhausted`](Readable::exhausted).
     ///
     /// # Errors
     /// [`Error::System`] if the runtime has gone.
-    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.socket
-            .poll_read_ready(context)
-            .map(|ready| ready.map(|mut guard| guard.clear_ready()).map_err(system("epoll_wait")))
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<Result<Readable<'_>>> {
+        let ready = self.socket.poll_read_ready(context);
+        ready.map(|ready| ready.map(Readable).map_err(system("epoll_wait")))
+    }
+}
+
+/// A socket that may have something to read.
+#[derive(Debug)]
+pub struct Readable<'a>(AsyncFdReadyGuard<'a, Arc<OwnedFd>>);
+
+impl Readable<'_> {
+    /// There was no more, or less than there was room for. What came since this was made counts as
+    /// news.
+    pub fn exhausted(mut self) {
+        self.0.clear_ready();
     }
 }
 

@@ -125,7 +125,7 @@ impl Outflow {
     /// Sends the longest run that is done.
     pub(super) fn release(&mut self) -> Result<()> {
         while let Some(message) = self.bulk.as_mut().and_then(Bulk::release) {
-            self.push(message)?;
+            self.push(message, Sender::send)?;
         }
         Ok(())
     }
