@@ -485,7 +485,7 @@ mod tests {
             "sealift receive tls://:0 out --cert c --client-ca ca.pem",
             "sealift tunnel tcp://127.0.0.1:1 tls://h:1 --max-connections 7 --timeout 5s --grace 0",
             "sealift tunnel tls://:1 unix:/s --cert c --client-ca ca.pem --stats --json -v",
-            "sealift tunnel unix:/s tls://h:1 --insecure",
+            "sealift tunnel unix:/s tls://h:1 --insecure --metrics 9100",
             "sealift man --dir /tmp",
             "sealift completions zsh",
         ] {
@@ -531,6 +531,7 @@ mod tests {
             "sealift tunnel tls://:1 tcp://:2",
             "sealift tunnel tls://:1 tcp://h:2 --ca ca.pem",
             "sealift tunnel tcp://:1 tls://h:2 --max-connections 0",
+            "sealift tunnel tcp://:1 tls://h:2 --metrics here",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.and_then(Cli::checked).is_err(), "{line}");

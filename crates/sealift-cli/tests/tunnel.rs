@@ -224,9 +224,7 @@ fn told_to_stop_it_lets_connections_end() {
     client.read_exact(&mut answer).unwrap();
     for tunnel in [&sealing, &opening] {
         tunnel.running.signal("TERM");
-        wait_until("an end of listening", || {
-            TcpStream::connect(("127.0.0.1", tunnel.port)).is_err()
-        });
+        wait_until("an end of listening", || !is_listening(tunnel.port));
     }
     client.write_all(b"b").unwrap();
     client.read_exact(&mut answer).unwrap();

@@ -1,5 +1,5 @@
-//! A live migration of QEMU through two tunnels: the guest lives on at the other side, from where it
-//! was. One that is cut leaves the guest where it is, and the other side refuses what came.
+//! A live migration of QEMU through two tunnels: the guest lives on at the other side, from where
+//! it was. One that is cut leaves the guest where it is, and the other side refuses what came.
 
 mod support;
 

@@ -20,7 +20,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
-use sealift_io::{Alarm, Watch};
+use sealift_io::{Alarm, Tally, Watch};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_blocking;
 
@@ -141,6 +141,25 @@ impl AsyncTlsStream {
         poll_fn(|context| {
             loop {
                 match self.stream.request_key_update() {
+                    Err(Error::Deadline) => ready!(self.poll_news(context))?,
+                    outcome => return Poll::Ready(outcome),
+                }
+            }
+        })
+        .await
+    }
+
+    /// As [`TlsWriter::flush`](crate::TlsWriter::flush): waits until the kernel has let go of
+    /// everything written before, also behind the end of the stream. What is dropped sooner may be
+    /// reset if the peer takes its time.
+    ///
+    /// # Errors
+    /// As [`TlsWriter::flush`](crate::TlsWriter::flush).
+    pub async fn released(&mut self) -> Result<Tally> {
+        poll_fn(|context| {
+            loop {
+                let link = self.stream.link();
+                match link.with_outflow(|outflow| outflow.flush(link, Instant::now())) {
                     Err(Error::Deadline) => ready!(self.poll_news(context))?,
                     outcome => return Poll::Ready(outcome),
                 }

@@ -192,3 +192,34 @@ async fn a_failure_of_the_engine_wakes_the_task() {
     assert_eq!(refused.rest, vec![1; 10]);
     failing.join().unwrap();
 }
+
+/// Behind the end, too: what was sent zero-copy is counted when the kernel has let go of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn released_waits_until_the_kernel_has_let_go() {
+    let authority = Authority::new();
+    let case = case_tls13();
+    for backend in BACKENDS {
+        let (near, far) = tcp_pair();
+        let server = authority.server(&case);
+        let theirs = thread::spawn(move || {
+            let mut theirs = Theirs::server(far, server);
+            // The kernel holds what is sent until then.
+            thread::sleep(Duration::from_millis(100));
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        let builder = TlsStream::builder().backend(backend).policy(Policy::AlwaysZeroCopy);
+        let client = authority.client(&case);
+        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+        let mut ours = ours.await.unwrap();
+        let sent = pattern(1_000_000, 3);
+        timeout(SOON, ours.write_all(&sent)).await.unwrap().unwrap();
+        timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
+        timeout(SOON, ours.released()).await.unwrap().unwrap();
+        let sender = ours.stream().stats().sender;
+        assert_eq!(sender.pinned_bytes, 0, "{backend}");
+        assert!(sender.bytes.total() > 1_000_000, "{backend}: {sender}");
+        assert!(theirs.join().unwrap() == sent, "{backend}");
+    }
+}

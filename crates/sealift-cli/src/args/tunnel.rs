@@ -1,11 +1,13 @@
 //! The command line of `sealift tunnel`.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{TrustArgs, WordsArgs, parse_time, url_parser};
 use crate::endpoint::Endpoint;
+use crate::terminal::shown;
 
 /// Carry connections of programs that speak plain TCP over TLS, or back
 ///
@@ -51,6 +53,11 @@ pub(crate) struct TunnelArgs {
     /// How long connections may take to end by themselves after SIGINT or SIGTERM
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30s")]
     pub(crate) grace: Duration,
+    /// Tell Prometheus the figures, at http://ADDR/metrics: [ADDRESS:]PORT [default address: 127.0.0.1]
+    ///
+    /// Whoever can connect there can read them. Port 0 is any free one, which is printed.
+    #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Print the figures of the tunnel to standard error at the end
     #[arg(long)]
     pub(crate) stats: bool,
@@ -70,7 +77,16 @@ Examples:
   sealift tunnel tls://:4433 tcp://127.0.0.1:22     to sshd; prints the line to type at the other end
   sealift tunnel tcp://127.0.0.1:2222 tls://backup:4433 --pin sha256:9f...  as it was printed
   sealift tunnel tls://:443 unix:/run/app --cert server.pem --key key.pem  for browsers and curl
+  sealift tunnel tcp://127.0.0.1:4444 tls://new-host:4433 --ca ca.pem --metrics 9100  watched
   sealift tunnel unix:/run/db tls://db:5433 --ca ca.pem --cert me.pem  a client that shows who it is";
+
+/// A port of this machine's own, unless an address is said.
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse();
+    let here = port.map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let address = here.or_else(|_| text.parse());
+    address.map_err(|_| format!("'{}' is none: write it as 9100 or 0.0.0.0:9100", shown(text)))
+}
 
 impl TunnelArgs {
     /// Checks the two sides and the flags about trust against each other.
@@ -104,5 +120,25 @@ impl TunnelArgs {
     /// The side that is tls://.
     pub(crate) fn sealed(&self) -> &Endpoint {
         if self.seals() { &self.target } else { &self.listen }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_for_this_machine_unless_said_otherwise() {
+        for (text, address) in [
+            ("9100", "127.0.0.1:9100"),
+            (":9100", "127.0.0.1:9100"),
+            ("0.0.0.0:9100", "0.0.0.0:9100"),
+            ("[::1]:0", "[::1]:0"),
+        ] {
+            assert_eq!(metrics_address(text), Ok(address.parse().unwrap()));
+        }
+        for text in ["", ":", "70000", "localhost:1", "1.2.3.4"] {
+            assert!(metrics_address(text).is_err(), "{text}");
+        }
     }
 }

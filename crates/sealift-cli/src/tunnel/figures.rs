@@ -14,7 +14,8 @@ use super::outcome::Outcome;
 
 /// One label and its value.
 type Label = [(&'static str, &'static str); 1];
-type Labelled = Family<Label, Counter>;
+/// A count for each value of a label.
+pub(super) type Labelled = Family<Label, Counter>;
 
 /// What becomes of bytes that are sent.
 const WAYS: [&str; 3] = ["zerocopy", "copied", "plain"];
@@ -31,19 +32,19 @@ const HANDSHAKE_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 18);
 pub(super) struct Figures {
     pub(super) accepted: Counter,
     pub(super) open: Gauge,
-    finished: Labelled,
+    pub(super) finished: Labelled,
     /// Plaintext that was sealed and sent, in bytes.
     pub(super) sealed: Counter,
     /// Plaintext that was opened and passed on, in bytes.
     pub(super) opened: Counter,
-    records_sealed: Counter,
-    records_opened: Counter,
-    key_updates: Labelled,
+    pub(super) records_sealed: Counter,
+    pub(super) records_opened: Counter,
+    pub(super) key_updates: Labelled,
     /// Sealed bytes that the kernel took and let go of, by what became of them.
-    wire: Labelled,
-    refusals: Labelled,
-    handshakes: Labelled,
-    handshake_seconds: Histogram,
+    pub(super) wire: Labelled,
+    pub(super) refusals: Labelled,
+    pub(super) handshakes: Labelled,
+    pub(super) handshake_seconds: Histogram,
 }
 
 impl Figures {

@@ -3,7 +3,7 @@
 //! ```text
 //!  signals ──► Stages ──────────┐
 //!  LISTEN ──► Arrivals ──► one task each ──► Opening ──► Pair: Carry ×2 ──► Outcome
-//!                          (figures.rs counts, complaints.rs says what failed)
+//!                          (figures.rs counts, metrics.rs tells; complaints.rs says what failed)
 //! ```
 //!
 //! One task carries a connection; handshakes and the way to TARGET, which block, run on threads of
@@ -14,6 +14,7 @@ mod buffers;
 mod carry;
 mod complaints;
 mod figures;
+mod metrics;
 mod opening;
 mod outcome;
 mod pair;
@@ -44,6 +45,7 @@ use arrivals::Arrivals;
 use buffers::Buffers;
 use complaints::Complaints;
 use figures::Figures;
+use metrics::Metrics;
 use opening::{Opened, Opening};
 use outcome::{Mishap, Outcome};
 use pair::Pair;
@@ -135,6 +137,12 @@ fn try_run(
     let runtime = runtime().map_err(failed("threads"))?;
     let served = runtime.block_on(async {
         let arrivals = Arrivals::new(listener, got, terminal.clone())?;
+        if let Some(address) = args.metrics {
+            let metrics = Metrics::listen(address, figures).await?;
+            let url = metrics.url().map_err(failed("metrics"))?;
+            terminal.say(&format!("figures for Prometheus at {url}"));
+            tokio::spawn(metrics.serve());
+        }
         Ok(tunnel.serve(arrivals, args, terminal).await)
     });
     // A handshake that still waits for somebody must not keep the others.

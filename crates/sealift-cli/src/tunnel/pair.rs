@@ -89,8 +89,8 @@ impl Pair {
         let carried = poll_fn(|context| self.poll(context, sides)).await;
         match &carried {
             Ok(()) => {
-                // A stream that is dropped before the kernel has sent all of it may be reset.
-                arrived(&self.socket).await;
+                // What is dropped sooner may be reset. If the other end has gone, it had ended.
+                let _ = self.sealed.released().await;
                 self.is_over = true;
             }
             Err(_) => self.wait_a_moment().await,

@@ -1,0 +1,187 @@
+//! `tunnel --metrics`: every line is as OpenMetrics has it, the figures are true, and slow or rude
+//! clients keep nobody from them.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use rustix::net::sockopt;
+use support::*;
+
+/// What a page says: the name of each series with its labels, and its value.
+type Series = BTreeMap<String, f64>;
+
+/// Sends `request` and returns the answer's head and body.
+fn fetch(port: u16, request: &str) -> (String, String) {
+    let mut stream = connect(port);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    (head.to_owned(), body.to_owned())
+}
+
+fn figures(port: u16) -> Series {
+    let (head, body) = fetch(port, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let format = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert!(head.contains(format), "{head}");
+    parse(&body)
+}
+
+/// A page by the letter of OpenMetrics 1.0, as far as it is used here.
+fn parse(page: &str) -> Series {
+    let page = page.strip_suffix("# EOF\n").expect("the end of the page");
+    let (mut series, mut families) = (Series::new(), BTreeSet::new());
+    let (mut family, mut kind) = (String::new(), String::new());
+    for line in page.lines() {
+        if let Some(described) = line.strip_prefix("# ") {
+            let (what, rest) = described.split_once(' ').unwrap();
+            let (name, text) = rest.split_once(' ').unwrap();
+            match what {
+                "HELP" => {
+                    assert!(families.insert(name.to_owned()), "{name} twice");
+                    assert!(name.starts_with("sealift_tunnel_") && text.ends_with('.'), "{line}");
+                    (family, kind) = (name.to_owned(), String::new());
+                }
+                "TYPE" => {
+                    assert!(["counter", "gauge", "histogram"].contains(&text), "{line}");
+                    kind = text.to_owned();
+                }
+                "UNIT" => assert!(name.ends_with(&format!("_{text}")), "{line}"),
+                _ => panic!("{line}"),
+            }
+            assert_eq!(name, family, "{line}");
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let (bare, labels) = name.split_once('{').unwrap_or((name, "}"));
+        let suffix = bare.strip_prefix(&family).unwrap_or_else(|| panic!("{line} in {family}"));
+        let suffixes: &[&str] = match kind.as_str() {
+            "counter" => &["_total"],
+            "gauge" => &[""],
+            _ => &["_bucket", "_sum", "_count"],
+        };
+        assert!(suffixes.contains(&suffix), "{line} in a {kind}");
+        assert_labels(labels.strip_suffix('}').unwrap());
+        let value: f64 = value.parse().unwrap();
+        assert!(value.is_finite() && value >= 0.0, "{line}");
+        assert!(series.insert(name.to_owned(), value).is_none(), "{line} twice");
+    }
+    assert_histogram(page, &series);
+    series
+}
+
+/// `name="value"`, separated by commas.
+fn assert_labels(labels: &str) {
+    for label in labels.split(',').filter(|label| !label.is_empty()) {
+        let (name, value) = label.split_once('=').unwrap();
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase()), "{label}");
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap();
+        assert!(!value.contains(['"', '\\', '\n']), "{label}");
+    }
+}
+
+/// Buckets grow, and the last one has all.
+fn assert_histogram(page: &str, series: &Series) {
+    let buckets = page.lines().filter(|line| line.contains("_seconds_bucket{"));
+    let buckets = buckets.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap());
+    let buckets: Vec<f64> = buckets.collect();
+    assert!(buckets.len() > 5 && buckets.is_sorted(), "{buckets:?}");
+    let last = series["sealift_tunnel_handshake_seconds_bucket{le=\"+Inf\"}"];
+    assert_eq!(last, series["sealift_tunnel_handshake_seconds_count"]);
+    assert_eq!(last, *buckets.last().unwrap());
+}
+
+#[test]
+fn the_page_is_well_formed_and_true() {
+    let program = Program::echo(6);
+    let metrics = free_port().to_string();
+    let flags = ["--metrics", &metrics];
+    let (mut opening, pin) = opening_tunnel(&program.url(), &flags);
+    let said = format!("sealift: figures for Prometheus at http://127.0.0.1:{metrics}/metrics\n");
+    assert_eq!(opening.line(), said);
+    let port = metrics.parse().unwrap();
+    let get = |series: &Series, name: &str| series[&format!("sealift_tunnel_{name}")];
+    let finished = |how: &str| format!("connections_finished_total{{outcome=\"{how}\"}}");
+    let fresh = figures(port);
+    assert_eq!(get(&fresh, &finished("clean")), 0.0);
+    assert_eq!(get(&fresh, "connections_open"), 0.0);
+    let sealing = sealing_tunnel(opening.port, &pin, &[]);
+    for _ in 0..3 {
+        let mut client = connect(sealing.port);
+        client.write_all(&pattern(0, 100_000)).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(&client).0.len(), 100_000);
+    }
+    wait_until("three ends", || get(&figures(port), &finished("clean")) == 3.0);
+    // One is open, one was reset, and one never spoke TLS.
+    let mut open = connect(sealing.port);
+    open.write_all(b"x").unwrap();
+    open.read_exact(&mut [0]).unwrap();
+    let mut reset = connect(sealing.port);
+    reset.write_all(b"x").unwrap();
+    reset.read_exact(&mut [0]).unwrap();
+    sockopt::set_socket_linger(&reset, Some(std::time::Duration::ZERO)).unwrap();
+    drop(reset);
+    connect(opening.port).write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    wait_until("a failed handshake", || get(&figures(port), &finished("handshake_failed")) == 1.0);
+    wait_until("a reset", || get(&figures(port), &finished("reset")) == 1.0);
+    wait_until("counted records", || get(&figures(port), "opened_records_total") >= 23.0);
+    let page = figures(port);
+    assert_eq!(get(&page, "connections_accepted_total"), 6.0);
+    assert_eq!(get(&page, "connections_open"), 1.0);
+    assert_eq!(get(&page, "opened_bytes_total"), 300_002.0);
+    assert_eq!(get(&page, "sealed_bytes_total"), 300_002.0);
+    let [full, resumed] =
+        ["full", "resumed"].map(|kind| get(&page, &format!("handshakes_total{{kind=\"{kind}\"}}")));
+    assert_eq!((full + resumed, full >= 1.0, resumed >= 1.0), (5.0, true, true));
+    let wire: f64 = ["zerocopy", "copied", "plain"]
+        .map(|way| get(&page, &format!("wire_sent_bytes_total{{outcome=\"{way}\"}}")))
+        .iter()
+        .sum();
+    assert!((300_100.0..310_000.0).contains(&wire), "{wire}");
+}
+
+#[test]
+fn rude_clients_keep_nobody_from_the_figures() {
+    let metrics = free_port();
+    let mut command = sealift();
+    command.args(["tunnel", "tcp://127.0.0.1:0", "tls://127.0.0.1:9", "--insecure"]);
+    let _tunnel = listen(command.args(["--metrics", &format!("127.0.0.1:{metrics}")]));
+    wait_for_port(metrics);
+    // More than there are places.
+    let silent: Vec<TcpStream> = (0..40).map(|_| connect(metrics)).collect();
+    for mut slow in &silent[..20] {
+        slow.write_all(b"GET /metr").unwrap();
+    }
+    figures(metrics);
+    let head = |request: &str| fetch(metrics, request).0.lines().next().unwrap().to_owned();
+    assert_eq!(head("POST /metrics HTTP/1.0\r\n\r\n"), "HTTP/1.0 405 Method Not Allowed");
+    assert_eq!(head("GET / HTTP/1.0\r\n\r\n"), "HTTP/1.0 404 Not Found");
+    assert_eq!(head("nonsense\r\n\r\n"), "HTTP/1.1 400 Bad Request");
+    let long = format!("GET /metrics HTTP/1.0\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    let mut rude = connect(metrics);
+    // It may hang up before it has read all.
+    let _ = rude.write_all(long.as_bytes());
+    let mut answer = Vec::new();
+    let _ = rude.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.0 200"));
+    let (head, body) = fetch(metrics, "HEAD /metrics HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 200 OK") && body.is_empty(), "{head} {body}");
+    figures(metrics);
+}
+
+#[test]
+fn a_taken_address_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = sealift();
+    command.args(["tunnel", "tcp://127.0.0.1:0", "tls://127.0.0.1:9", "-q", "--insecure"]);
+    let output = run(command.args(["--metrics", &address]));
+    assert_eq!(output.status.code(), Some(1));
+    let said = format!("sealift: listen on http://{address}: Address already in use; end");
+    assert!(stderr(&output).contains(&said), "{}", stderr(&output));
+}
