@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
-use rustls::server::ServerSessionMemoryCache;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use sealift::tls::{self, AsyncTlsStream, TlsStream};
 use tokio::task::spawn_blocking;
 
@@ -23,8 +23,8 @@ use crate::transfer::connection::{self, Connection};
 use crate::transfer::{connect, tls_failed};
 use crate::trust::Role;
 
-/// Sessions that visitors may come back to.
-const SESSIONS: usize = 1024;
+/// Sessions that this end comes back with.
+const SESSIONS: usize = 32;
 /// Tickets that a visitor is given: the next connection takes one, and brings one.
 const TICKETS: usize = 1;
 
@@ -160,8 +160,12 @@ fn resuming(role: Role) -> Role {
         }
         Role::Server { config, made } => {
             let mut config = Arc::unwrap_or_clone(config);
-            config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
-            config.send_tls13_tickets = TICKETS;
+            // Visitors keep their sessions themselves, sealed. Without a key for that, none are
+            // given out.
+            if let Ok(ticketer) = Ticketer::new() {
+                config.ticketer = ticketer;
+                config.send_tls13_tickets = TICKETS;
+            }
             Role::Server { config: Arc::new(config), made }
         }
     }
