@@ -1,5 +1,6 @@
 //! The command line: each flag is defined once, here; help, man pages and completions follow.
 
+mod bench;
 mod engine;
 mod trust;
 mod tunnel;
@@ -10,17 +11,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sealift::crypto::Suite;
 use sealift::io::Backend;
 
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::quantity::{parse_duration, parse_sample};
 use crate::terminal::shown;
+pub(crate) use bench::{Bench, BenchSealArgs, BenchSendArgs, BenchTlsArgs, ReportArgs, SampleArgs};
 pub(crate) use engine::EngineArg;
 pub(crate) use trust::TrustArgs;
 pub(crate) use tunnel::TunnelArgs;
@@ -102,14 +103,26 @@ impl Cli {
         let report = match &self.command {
             Command::Bench(Bench::Send(args)) => Some(&args.report),
             Command::Bench(Bench::Seal(args)) => Some(&args.report),
+            Command::Bench(Bench::Tls(args)) => Some(&args.report),
             _ => None,
         };
         if let Command::Bench(Bench::Seal(args)) = &self.command
-            && let Some(name) = crate::bench::unknown_row(args)
+            && let Some(name) = crate::bench::unknown_seal_row(args)
         {
             let text = format!(
                 "no row is called '{}': they are called ENGINE/SUITE/BYTES, as in \
                  inline/aes-128-gcm/16384, of raw, memcpy, inline, ipsec-mb, workers and router",
+                shown(name)
+            );
+            return Err(Self::command().error(ErrorKind::ValueValidation, text));
+        }
+        if let Command::Bench(Bench::Tls(args)) = &self.command
+            && let Some(name) = crate::bench::unknown_tls_row(args)
+        {
+            let text = format!(
+                "no row is called '{}': they are called KIND/CONNECTIONS/WRITE_BYTES and \
+                 KIND/ping-pong, as in tls-inline/1/16384, of plain, tls-inline, tls-workers and \
+                 tls-ipsec-mb",
                 shown(name)
             );
             return Err(Self::command().error(ErrorKind::ValueValidation, text));
@@ -362,79 +375,6 @@ pub(crate) struct ProbeArgs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
-    Send(BenchSendArgs),
-    Seal(BenchSealArgs),
-}
-
-/// Compare the ways to send: copying, MSG_ZEROCOPY, io_uring, segmentation, and the library
-///
-/// Runs in a private network namespace on a device that frees packets without copying them, then
-/// over loopback for contrast. Needs no root and leaves nothing behind. Rows take turns, so that
-/// noise hits all alike; compare rows of one run only.
-#[derive(Args, Debug)]
-pub(crate) struct BenchSendArgs {
-    /// Bytes per message, separated by commas
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_507))]
-    pub(crate) payload: Vec<u32>,
-    /// Only these rows, separated by commas; a ratio to a row that is left out is left out, too
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    #[arg(value_parser = PossibleValuesParser::new(crate::bench::row_names()))]
-    pub(crate) row: Vec<String>,
-    #[command(flatten)]
-    pub(crate) report: ReportArgs,
-}
-
-/// Compare what sealing costs: each engine and suite beside the bare library, and memcpy
-///
-/// Seals messages out of place from memory to memory, on one core and on two; nothing is sent. Rows
-/// are named ENGINE/SUITE/BYTES, as in inline/aes-128-gcm/16384: jobs of 32 messages, on one core,
-/// but for workers and router, which have one of their own too. With /batch-1 behind it jobs have
-/// one message, with /cores-2 an engine on each of two cores seals under one key. Rows take turns,
-/// so that noise hits all alike; compare rows of one run only.
-#[derive(Args, Debug)]
-pub(crate) struct BenchSealArgs {
-    /// Bytes per message, separated by commas [default: 64,1350,4096,16384]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', hide_default_value = true)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub(crate) payload: Vec<u32>,
-    /// Only these suites, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    #[arg(value_parser = PossibleValuesParser::new(Suite::ALL.map(Suite::name)))]
-    pub(crate) suite: Vec<String>,
-    /// Only these rows, separated by commas: names, or their beginnings up to a slash
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) row: Vec<String>,
-    /// Bytes of plaintext to go round: more than the caches hold shows memory
-    #[arg(long, value_name = "BYTES", default_value_t = 262_144)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1_024..=1 << 30))]
-    pub(crate) ring: u32,
-    #[command(flatten)]
-    pub(crate) report: ReportArgs,
-}
-
-/// How long a bench measures, and where its report goes.
-#[derive(Args, Debug)]
-pub(crate) struct ReportArgs {
-    /// Seconds that each sample of a row takes [default: 0.1]
-    #[arg(long, value_name = "S", value_parser = parse_sample_time)]
-    pub(crate) seconds: Option<Duration>,
-    /// Samples of each row; the figure is their median
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) rounds: u32,
-    /// Write the report as JSON to FILE (- for standard output, instead of the table)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the report with its plots as one HTML page to FILE (- as with --json)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) words: WordsArgs,
 }
 
 /// Print a completion script for a shell

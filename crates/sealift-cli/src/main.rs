@@ -59,6 +59,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(Bench::Seal(args)) => {
             bench::run_seal(&args, &Terminal::new(args.report.words))
         }
+        Command::Bench(Bench::Tls(args)) => {
+            bench::run_tls(&args, &Terminal::new(args.report.words))
+        }
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
     }

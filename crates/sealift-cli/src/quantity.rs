@@ -5,6 +5,8 @@ use std::time::Duration;
 /// Ten years: as good as for ever, and a clock can still add it to now.
 pub(crate) const DURATION_MAX: Duration = Duration::from_secs(HOURS_MAX * 3600);
 const HOURS_MAX: u64 = 87_600;
+/// The most that a run of a benchmark moves.
+const BYTES_MAX: u64 = 1 << 40;
 /// The longest sample of a benchmark.
 const SAMPLE_SECONDS_MAX: u64 = 3600;
 
@@ -43,6 +45,29 @@ pub(crate) fn parse_sample(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads `65536`, `64K`, `512M` or `4G`; K is 1,024. At least one byte.
+///
+/// # Errors
+/// What is wrong with it, in one clause.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(format!("'{unit}' is no unit of bytes; use K, M or G")),
+    };
+    let number: u64 = number.parse().map_err(|_| "write it as 65536, 64K, 512M or 4G")?;
+    let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes <= BYTES_MAX);
+    match bytes {
+        Some(0) => Err("it is nothing; at least 1".to_owned()),
+        Some(bytes) => Ok(bytes),
+        None => Err("it is too much; at most 1024G".to_owned()),
+    }
+}
+
 /// A duration in the unit that suits it.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
@@ -75,6 +100,16 @@ pub(crate) fn bytes(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_read() {
+        for (text, bytes) in [("1", 1), ("64K", 65_536), ("512M", 1 << 29), ("1024G", 1 << 40)] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "K", "4g", "4 G", "-1", "1.5G", "1025G", "18446744073709551616"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read() {

@@ -60,9 +60,14 @@ fn every_command_has_its_page() {
     let scratch = Scratch::new();
     let pages = scratch.join("man1");
     stdout(&["man", "--dir", pages.to_str().unwrap()]);
-    for name in
-        ["sealift", "sealift-send", "sealift-receive", "sealift-bench-send", "sealift-bench-seal"]
-    {
+    for name in [
+        "sealift",
+        "sealift-send",
+        "sealift-receive",
+        "sealift-bench-send",
+        "sealift-bench-seal",
+        "sealift-bench-tls",
+    ] {
         let page = fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{name}: {page}");
         let title = format!(".TH {name} 1 \"\" \"sealift {}\"\n", env!("CARGO_PKG_VERSION"));

@@ -59,7 +59,7 @@ fn options(args: &BenchSendArgs) -> Options {
         payloads.sort_unstable();
         payloads.dedup();
     }
-    Options { payloads, schedule: Schedule::of(&args.report) }
+    Options { payloads, schedule: Schedule::of(&args.report, &args.sample) }
 }
 
 /// Moves into a network namespace and makes a sink there, or says why not.

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::crossing::{self, Crossing};
 use super::report::Report;
-use super::{format, seal, seed};
+use super::{format, seal, seed, tls};
 
 const SEND_TITLE: &str = "What zero-copy send is worth on this machine";
 const STYLE: &str = include_str!("html/page.css");
@@ -19,10 +19,11 @@ const STYLE: &str = include_str!("html/page.css");
 pub(crate) fn render(report: &Report) -> String {
     let mut page = String::new();
     let host = &report.host;
-    let (title, sink) = match &host.sink {
-        _ if report.is_of_sealing() => ("What sealing costs on this machine", String::new()),
-        Some(kind) => (SEND_TITLE, format!(" · {kind} sink")),
-        None => (SEND_TITLE, " · no sink".to_owned()),
+    let (title, sink) = match (report.bench.as_str(), &host.sink) {
+        ("seal", _) => ("What sealing costs on this machine", String::new()),
+        ("tls", _) => ("What TLS costs on this machine", String::new()),
+        (_, Some(kind)) => (SEND_TITLE, format!(" · {kind} sink")),
+        (_, None) => (SEND_TITLE, " · no sink".to_owned()),
     };
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
@@ -55,19 +56,23 @@ pub(crate) fn render(report: &Report) -> String {
     if let Some(warning) = report.disturbance() {
         let _ = writeln!(page, "<p class=\"warning\">{}</p>", escape(&warning));
     }
-    if report.is_of_sealing() {
-        seal::page::render(&mut page, report);
-    } else {
-        tiles(&mut page, report);
-        charts(&mut page, report);
-        if report.meets_the_seed() {
-            tables::seed(&mut page, report);
-        }
-        tables::rows(&mut page, report);
-        method(&mut page, report);
+    match report.bench.as_str() {
+        "seal" => seal::page::render(&mut page, report),
+        "tls" => tls::page::render(&mut page, report),
+        _ => of_sending(&mut page, report),
     }
     page.push_str("</main>\n</body>\n</html>\n");
     page
+}
+
+fn of_sending(page: &mut String, report: &Report) {
+    tiles(page, report);
+    charts(page, report);
+    if report.meets_the_seed() {
+        tables::seed(page, report);
+    }
+    tables::rows(page, report);
+    method(page, report);
 }
 
 /// The three or four figures that most readers came for.

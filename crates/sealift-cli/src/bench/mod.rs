@@ -1,4 +1,4 @@
-//! `sealift bench`: what zero-copy (`send`) and sealing (`seal`) are worth on this machine.
+//! `sealift bench`: what zero-copy (`send`), sealing (`seal`) and TLS (`tls`) cost on this machine.
 //!
 //! ```text
 //! rows (what can be measured) ──► schedule (who runs when) ──► report (what was measured)
@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A page or a table is made from a [`Report`] alone, so also from one that was read back. What is
-//! said of `bench seal` alone is in `seal`; the rest is of `bench send`, or of both.
+//! said of `bench seal` alone is in `seal`, of `bench tls` in `tls`; the rest is of `bench send`, or
+//! of all.
 
 mod command;
 mod crossing;
@@ -22,13 +23,20 @@ mod seal;
 mod seed;
 mod senders;
 mod table;
+mod tls;
 mod watch;
 
 pub(crate) use command::{row_names, run as run_send};
 use report::Report;
 use rows::Destination;
 use schedule::{Progress, Schedule};
-pub(crate) use seal::{run as run_seal, unknown_row};
+pub(crate) use seal::{run as run_seal, unknown_row as unknown_seal_row};
+pub(crate) use tls::{run as run_tls, unknown_row as unknown_tls_row};
+
+/// Whether `name` is `beginning`, or goes on behind it with a slash.
+fn begins(name: &str, beginning: &str) -> bool {
+    name.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 /// What to measure, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use super::rows::{self, Path};
 use super::schedule::{Case, Outcome, Run, Schedule};
 use super::seal::rows::Sealing;
 use super::seed::{self, Line};
+use super::tls::rows::Tls;
 
 /// If the median row had a processor for less than this, the report says so.
 const DISTURBED: f64 = 0.95;
@@ -20,14 +21,14 @@ const DISTURBED: f64 = 0.95;
 /// All that a bench found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// Which bench: `send` or `seal`.
+    /// Which bench: `send`, `seal` or `tls`.
     pub(crate) bench: String,
     /// The version of Sealift.
     pub(crate) version: String,
     pub(crate) host: Host,
     /// Samples of each row.
     pub(crate) rounds: u32,
-    /// The time of each sample.
+    /// The time of each sample; 0 of `bench tls`, whose samples end when their bytes are there.
     pub(crate) sample_seconds: f64,
     /// Bytes of plaintext that `bench seal` goes round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +57,8 @@ pub(crate) struct Row {
     pub(crate) messages_per_second: Option<f64>,
     /// The part of the messages that the kernel did not copy; null where copies were asked for.
     pub(crate) zerocopied_fraction: Option<f64>,
-    /// Copies of each byte from the sender's memory to the device.
+    /// Copies of each byte from the sender's memory to the device; of `bench tls`, those outside of
+    /// the kernel at the sending end.
     pub(crate) copies_per_byte: Option<f64>,
     /// System calls of the sending thread.
     pub(crate) syscalls_per_message: Option<f64>,
@@ -70,6 +72,9 @@ pub(crate) struct Row {
     /// `engine`, `suite`, `batch` and `cores` of a row of `bench seal`.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub(crate) sealing: Option<Sealing>,
+    /// What only a row of `bench tls` has.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<Tls>,
     /// Why the row could not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) skipped: Option<String>,
@@ -131,11 +136,6 @@ impl Report {
         seed.or(sweep.last()).copied()
     }
 
-    /// Whether it is of `bench seal`.
-    pub(crate) fn is_of_sealing(&self) -> bool {
-        self.rows.iter().any(|row| row.sealing.is_some())
-    }
-
     /// Whether any of our rows has a place in the seed's table.
     pub(crate) fn meets_the_seed(&self) -> bool {
         let met = |line: &Line| self.row(line.ours, seed::PAYLOAD_BYTES).is_some();
@@ -188,6 +188,7 @@ impl Row {
         };
         let samples = each(|run| per_second(run.bytes, run.elapsed));
         let zerocopied = zerocopied_fraction(&runs);
+        let tls = row.tls.as_ref().map(|shape| Tls::new(shape, &runs));
         Self {
             name: row.name.clone().into_owned(),
             about: row.about.to_owned(),
@@ -198,14 +199,18 @@ impl Row {
             spread: Spread::of(&samples),
             messages_per_second: median(&each(|run| per_second(run.messages, run.elapsed))),
             zerocopied_fraction: zerocopied,
-            copies_per_byte: median(&samples)
-                .map(|_| row.copies_per_byte - zerocopied.unwrap_or(0.0)),
+            copies_per_byte: match &tls {
+                Some(tls) => tls.figures.copies_per_byte_sent,
+                None => median(&samples).map(|_| row.copies_per_byte - zerocopied.unwrap_or(0.0)),
+            },
             syscalls_per_message: median(&each(|run| run.syscalls as f64 / run.messages as f64)),
-            cpu_share: median(&runs.iter().map(|run| run.cpu_share).collect::<Vec<f64>>()),
+            // Of `bench tls` it would be that of a thread which only waits.
+            cpu_share: median(&cpu_shares(&runs)),
             samples,
             ratio: None,
             ratio_to: row.compared_to.clone().into_owned(),
             sealing: row.sealing.clone(),
+            tls,
             skipped,
         }
     }
@@ -249,6 +254,10 @@ fn per_second(count: u64, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()
 }
 
+fn cpu_shares(runs: &[Run]) -> Vec<f64> {
+    runs.iter().filter(|run| run.tls.is_none()).map(|run| run.cpu_share).collect()
+}
+
 /// Over all messages of all runs; `None` if a run asked for copies.
 fn zerocopied_fraction(runs: &[Run]) -> Option<f64> {
     let (mut truly, mut messages) = (0.0, 0.0);
@@ -263,7 +272,7 @@ fn ratio(of: f64, to: f64) -> Option<f64> {
     Some(of / to).filter(|ratio| ratio.is_finite())
 }
 
-fn median(samples: &[f64]) -> Option<f64> {
+pub(super) fn median(samples: &[f64]) -> Option<f64> {
     quantile(samples, 0.5)
 }
 
@@ -280,4 +289,4 @@ fn quantile(samples: &[f64], part: f64) -> Option<f64> {
 #[path = "report_tests.rs"]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::{four as sample_report, sealing as sealing_report};
+pub(crate) use tests::{four as sample_report, sealing as sealing_report, tls as tls_report};

@@ -1,6 +1,7 @@
 //! The report's figures and its JSON.
 
 use super::super::rows::Work;
+use super::super::tls::rows::{Figures, Shape};
 use super::*;
 
 fn host() -> Host {
@@ -16,7 +17,7 @@ fn host() -> Host {
 fn sample(bytes: u64, zerocopied_fraction: Option<f64>) -> Run {
     let elapsed = Duration::from_millis(500);
     let sample = Sample { bytes, messages: 10, elapsed, zerocopied_fraction, syscalls: 5 };
-    Run { sample, cpu_share: 1.0 }
+    Run { sample, cpu_share: 1.0, tls: None }
 }
 
 fn row(name: &'static str) -> rows::Row {
@@ -78,6 +79,44 @@ pub(crate) fn sealing() -> Report {
     let mut report = Report::new("seal", host, schedule, &rows, &cases, outcomes);
     report.ring_bytes = Some(1 << 18);
     report
+}
+
+/// `bench tls`: throughput, a row that could not run, and a round trip.
+pub(crate) fn tls() -> Report {
+    let figures = |cpu: Option<f64>, p50: Option<f64>| Figures {
+        cpu_seconds_per_gb_sender: cpu,
+        cpu_seconds_per_gb_receiver: cpu.map(|cpu| 2.0 * cpu),
+        copies_per_byte_sent: Some(1.0),
+        copies_per_byte_received: Some(1.5),
+        p50_nanoseconds: p50,
+        p99_nanoseconds: p50.map(|p50| 3.2 * p50),
+    };
+    let run = |bytes, tls| Run { tls: Some(tls), ..sample(bytes, None) };
+    let bulk = figures(Some(0.25), None);
+    let found: [(&'static str, usize, Outcome); 4] = [
+        ("plain/1/16384", 16_384, Ok(vec![run(1_000_000_000, bulk)])),
+        ("tls-inline/1/16384", 16_384, Ok(vec![run(500_000_000, bulk); 3])),
+        ("tls-workers/1/16384", 16_384, Err("there is no thread".to_owned())),
+        ("plain/ping-pong", 1, Ok(vec![run(10, figures(None, Some(12_500.0)))])),
+    ];
+    let shape = |name: &str| Shape {
+        kind: name.split('/').next().unwrap_or_default().to_owned(),
+        connections: 1,
+        total_bytes: 1 << 30,
+    };
+    let of = |(name, _, _): &(&'static str, usize, Outcome)| rows::Row {
+        path: Path::Loopback,
+        compared_to: name.replace("tls-inline", "plain").into(),
+        tls: Some(shape(name)),
+        ..row(name)
+    };
+    let rows: Vec<rows::Row> = found.iter().map(of).collect();
+    let payloads = found.iter().map(|(_, payload_bytes, _)| *payload_bytes);
+    let cases: Vec<Case> =
+        payloads.enumerate().map(|(row, payload_bytes)| Case { row, payload_bytes }).collect();
+    let outcomes = found.into_iter().map(|(_, _, outcome)| outcome).collect();
+    let schedule = Schedule { rounds: 3, sample: Duration::ZERO };
+    Report::new("tls", Host { sink: None, ..host() }, schedule, &rows, &cases, outcomes)
 }
 
 #[test]
@@ -188,4 +227,21 @@ fn headlines_are_about_the_seeds_payload() {
     assert_eq!(report.headline_payload(), Some(1_400));
     report.rows.clear();
     assert_eq!(report.headline_payload(), None);
+}
+
+#[test]
+fn a_row_of_tls_has_its_shape_and_its_medians() {
+    let json: serde_json::Value = serde_json::from_str(&tls().to_json().unwrap()).unwrap();
+    let row = &json["rows"][1];
+    assert_eq!((&row["kind"], &row["connections"]), (&"tls-inline".into(), &1.into()));
+    assert_eq!((&row["total_bytes"], &row["ratio"]), (&(1 << 30).into(), &0.5.into()));
+    assert_eq!(
+        (&row["cpu_seconds_per_gb_receiver"], &row["copies_per_byte"]),
+        (&0.5.into(), &1.0.into())
+    );
+    assert!(row["p50_nanoseconds"].is_null() && row["cpu_share"].is_null(), "{row}");
+    let skipped = json["rows"][2].as_object().unwrap();
+    assert!(skipped["cpu_seconds_per_gb_sender"].is_null(), "{json}");
+    let read: Report = serde_json::from_value(json).unwrap();
+    assert_eq!(read, tls());
 }

@@ -8,6 +8,7 @@ use sealift::io::baseline::{self, Baseline, Sample, TRAIN_BYTES, Wire};
 use serde::{Deserialize, Serialize};
 
 use super::seal::rows::Sealing;
+use super::tls::rows::{Figures, Shape};
 
 /// Where datagrams go: a device that frees each packet without copying it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,21 @@ pub(crate) struct Destination {
 }
 
 /// Runs a row once: so many bytes a message, for so long.
-pub(crate) type Work = Box<dyn FnMut(&Destination, usize, Duration) -> Result<Sample, String>>;
+pub(crate) type Work = Box<dyn FnMut(&Destination, usize, Duration) -> Result<Measured, String>>;
+
+/// What one run of a row found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Measured {
+    pub(crate) sample: Sample,
+    /// What a row of `bench tls` found beside it.
+    pub(crate) tls: Option<Figures>,
+}
+
+impl From<Sample> for Measured {
+    fn from(sample: Sample) -> Self {
+        Self { sample, tls: None }
+    }
+}
 
 /// The way that a row's messages take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +74,8 @@ pub(crate) struct Row {
     pub(crate) copies_per_byte: f64,
     /// What is sealed and by whom, if the row is of `bench seal`.
     pub(crate) sealing: Option<Sealing>,
+    /// What kind of connections, if the row is of `bench tls`.
+    pub(crate) tls: Option<Shape>,
     pub(crate) work: Work,
 }
 
@@ -74,6 +91,7 @@ impl Row {
             compared_to: "msg-zerocopy".into(),
             copies_per_byte: 1.0,
             sealing: None,
+            tls: None,
             work,
         }
     }
@@ -81,7 +99,7 @@ impl Row {
     fn bare(bare: Baseline) -> Self {
         let work: Work = Box::new(move |destination, payload_bytes, duration| {
             let sample = bare.run(destination.address, payload_bytes, duration);
-            sample.map_err(|error| error.to_string())
+            sample.map(Measured::from).map_err(|error| error.to_string())
         });
         let swept = Self::swept(bare.name(), bare.about(), work);
         match bare.wire() {

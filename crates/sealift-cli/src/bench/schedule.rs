@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use sealift::io::baseline::Sample;
 
-use super::rows::{Destination, Path, Payloads, Row};
-use crate::args::ReportArgs;
+use super::rows::{Destination, Measured, Path, Payloads, Row};
+use super::tls::rows::Figures;
+use crate::args::{ReportArgs, SampleArgs};
 
 /// How long the unmeasured run before the first round takes at most.
 const WARM_UP: Duration = Duration::from_millis(10);
@@ -41,9 +42,9 @@ impl Default for Schedule {
 
 impl Schedule {
     /// As the command line asks.
-    pub(crate) fn of(args: &ReportArgs) -> Self {
-        let sample = args.seconds.unwrap_or(Self::default().sample);
-        Self { rounds: args.rounds, sample }
+    pub(crate) fn of(report: &ReportArgs, sample: &SampleArgs) -> Self {
+        let sample = sample.seconds.unwrap_or(Self::default().sample);
+        Self { rounds: report.rounds, sample }
     }
 }
 
@@ -61,6 +62,8 @@ pub(crate) struct Run {
     pub(crate) sample: Sample,
     /// The part of the time in which the sending thread had a processor.
     pub(crate) cpu_share: f64,
+    /// What a row of `bench tls` found beside it.
+    pub(crate) tls: Option<Figures>,
 }
 
 /// What came of a case: a run per round, or why there is none.
@@ -166,14 +169,14 @@ fn run_once(
         (_, Path::Loopback | Path::Memory) => &nowhere,
     };
     let (begun, cpu_before) = (Instant::now(), thread_cpu_seconds());
-    let sample = (row.work)(destination, payload_bytes, duration)?;
+    let Measured { sample, tls } = (row.work)(destination, payload_bytes, duration)?;
     let (cpu, elapsed) = (thread_cpu_seconds() - cpu_before, begun.elapsed());
     if sample.messages == 0 || sample.elapsed.is_zero() {
         return Err("no message was sent in the time given".to_owned());
     }
     let told = elapsed >= TELLING;
     let cpu_share = if told { (cpu / elapsed.as_secs_f64()).min(1.0) } else { 1.0 };
-    Ok(Run { sample, cpu_share })
+    Ok(Run { sample, cpu_share, tls })
 }
 
 /// The time that this thread has had a processor.
@@ -209,7 +212,7 @@ mod tests {
         let work = move |_: &Destination, bytes: usize, time: Duration| {
             log.borrow_mut().push(format!("{name}@{bytes} {}ms", time.as_millis()));
             runs += 1;
-            if runs > fails { Err("out of order".to_owned()) } else { Ok(SAMPLE) }
+            if runs > fails { Err("out of order".to_owned()) } else { Ok(SAMPLE.into()) }
         };
         Row::swept(name, "", Box::new(work))
     }
@@ -238,7 +241,7 @@ mod tests {
         let cases = cases(&rows, &[1]);
         let outcomes = run(&mut rows, &cases, &sink(), TWICE, &mut |_| {});
         assert_eq!(outcomes[0], Err("out of order".to_owned()));
-        assert_eq!(outcomes[1], Ok(vec![Run { sample: SAMPLE, cpu_share: 1.0 }; 2]));
+        assert_eq!(outcomes[1], Ok(vec![Run { sample: SAMPLE, cpu_share: 1.0, tls: None }; 2]));
         assert_eq!(log.borrow().iter().filter(|run| run.starts_with('a')).count(), 2);
     }
 

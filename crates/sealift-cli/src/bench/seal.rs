@@ -18,6 +18,7 @@ use crate::args::BenchSealArgs;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
+use super::begins;
 use super::host::Host;
 use super::outputs::Outputs;
 use super::report::Report;
@@ -31,7 +32,7 @@ const PAYLOADS: [usize; 4] = [64, 1_350, 4_096, 16_384];
 pub(crate) fn run(args: &BenchSealArgs, terminal: &Terminal) -> Result<(), Failure> {
     let outputs = Outputs::open(&args.report)?;
     let mut rows = chosen(args);
-    let schedule = Schedule::of(&args.report);
+    let schedule = Schedule::of(&args.report, &args.sample);
     let cases = schedule::cases(&rows, &[]);
     let nowhere = Err("sealing needs no sink".to_owned());
     let watch = Watch::new(terminal);
@@ -66,11 +67,6 @@ fn all(args: &BenchSealArgs) -> Vec<super::rows::Row> {
         |suite: &Suite| args.suite.is_empty() || args.suite.iter().any(|s| s == suite.name());
     let suites: Vec<Suite> = Suite::ALL.into_iter().filter(asked).collect();
     rows::all(&suites, &payloads, args.ring as usize)
-}
-
-/// Whether `name` is `beginning`, or goes on behind it with a slash.
-fn begins(name: &str, beginning: &str) -> bool {
-    name.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

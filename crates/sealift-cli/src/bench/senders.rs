@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sealift::io::baseline::Sample;
 use sealift::io::{Backend, Error, Event, Lease, Pool, Returned, Sender};
 
-use super::rows::{Destination, Row};
+use super::rows::{Destination, Measured, Row};
 
 /// Buffers in rotation.
 const FRAMES: usize = 128;
@@ -30,7 +30,7 @@ pub(crate) fn rows() -> Vec<Row> {
             about,
             Box::new(move |destination: &Destination, payload_bytes, duration| {
                 let sample = run(backend, destination, payload_bytes, duration);
-                sample.map_err(|error| error.to_string())
+                sample.map(Measured::from).map_err(|error| error.to_string())
             }),
         )
     };
@@ -117,6 +117,7 @@ mod tests {
         let destination = Destination { address, device: "loopback".to_owned() };
         for mut row in rows() {
             let sample = (row.work)(&destination, 1_000, Duration::from_millis(5)).unwrap();
+            let sample = sample.sample;
             assert_eq!(sample.bytes, sample.messages * 1_000, "{}", row.name);
             assert!(sample.messages > 0, "{}", row.name);
         }

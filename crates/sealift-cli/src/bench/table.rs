@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 
 use super::report::{Report, Row};
-use super::{crossing, format, report, seal, seed};
+use super::{crossing, format, report, seal, seed, tls};
 
 /// The width that no line passes.
 pub(super) const COLUMNS: usize = 100;
 
 /// The whole report: what it was measured on, the seed's table beside ours, and all rows.
 pub(crate) fn render(report: &Report) -> String {
-    if report.is_of_sealing() {
-        return seal::table::render(report);
+    match report.bench.as_str() {
+        "seal" => return seal::table::render(report),
+        "tls" => return tls::table::render(report),
+        _ => {}
     }
     let mut text = String::new();
     let host = &report.host;

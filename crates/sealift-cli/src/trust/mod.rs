@@ -30,9 +30,11 @@ use crate::args::TrustArgs;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
+pub(crate) use client::config as client;
 pub(crate) use explain::tls as explain;
 use keylog::KeyLogFile;
 pub(crate) use pin::Pin;
+pub(crate) use server::config as server;
 
 /// This end's part in the handshake.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use sealift::crypto::{Inline, IpsecMb, Router, Suite, Workers};
 use serde::{Deserialize, Serialize};
 
 use super::ring::{self, AnyEngine, Call, Shape};
-use crate::bench::rows::{Path, Payloads, Row, Work};
+use crate::bench::rows::{Measured, Path, Payloads, Row, Work};
 
 /// Messages in a job of many.
 pub(super) const BATCH: usize = 32;
@@ -115,14 +115,17 @@ fn row(
         _ => "raw",
     };
     let compared_to = name(to, shape, 1);
-    let work: Work = Box::new(move |_, _, duration| match (worker, cores) {
-        (Worker::Bare(call), _) => ring::bare(shape, call, duration),
-        (Worker::Engine(open) | Worker::Crew(open), 1) => {
-            ring::one_engine(shape, open()?, duration)
-        }
-        (Worker::Engine(open) | Worker::Crew(open), _) => {
-            ring::two_engines(shape, [open()?, open()?], duration)
-        }
+    let work: Work = Box::new(move |_, _, duration| {
+        let sample = match (worker, cores) {
+            (Worker::Bare(call), _) => ring::bare(shape, call, duration),
+            (Worker::Engine(open) | Worker::Crew(open), 1) => {
+                ring::one_engine(shape, open()?, duration)
+            }
+            (Worker::Engine(open) | Worker::Crew(open), _) => {
+                ring::two_engines(shape, [open()?, open()?], duration)
+            }
+        };
+        sample.map(Measured::from)
     });
     Some(Row {
         name: Cow::Owned(name(engine, shape, cores)),
@@ -139,6 +142,7 @@ fn row(
             batch: shape.batch,
             cores: if matches!(worker, Worker::Crew(_)) { 2 } else { cores },
         }),
+        tls: None,
         work,
     })
 }
@@ -176,7 +180,9 @@ mod tests {
         let nowhere = Destination { address: ([127, 0, 0, 1], 9).into(), device: String::new() };
         for mut row in all(&Suite::ALL, &[100], 4_000) {
             match (row.work)(&nowhere, 100, Duration::from_micros(100)) {
-                Ok(sample) => assert_eq!(sample.bytes, sample.messages * 100, "{}", row.name),
+                Ok(Measured { sample, .. }) => {
+                    assert_eq!(sample.bytes, sample.messages * 100, "{}", row.name)
+                }
                 Err(why) => assert!(row.name.starts_with("ipsec-mb/"), "{}: {why}", row.name),
             }
         }

@@ -1,0 +1,163 @@
+//! One connection of a run, with or without TLS.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use sealift::crypto::{IpsecMb, Workers};
+use sealift::tls::{Bytes, TlsStream, TlsStreamBuilder};
+
+use super::order::Kind;
+
+/// Longer than anything that a run waits for, but for the data itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What is read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// A connection.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    /// Sealed by whoever writes.
+    Written(TlsStream),
+    /// Given away to an engine.
+    Owned(TlsStream),
+}
+
+/// How a connection was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Usage {
+    pub(super) bytes: u64,
+    pub(super) writes: u64,
+    pub(super) system_calls: u64,
+    /// Outside of the kernel.
+    pub(super) copies_per_byte: f64,
+}
+
+impl Stream {
+    /// The end that connects, and sends.
+    pub(super) fn connect(
+        kind: Kind,
+        socket: TcpStream,
+        config: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self, String> {
+        socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        let Some(config) = config else { return Ok(Self::Plain(socket)) };
+        let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
+        let builder = sealing(kind).map_err(|error| error.to_string())?;
+        let stream = builder.connect(socket, config.clone(), name, soon());
+        let stream = stream.map_err(|error| error.to_string())?;
+        Ok(if kind == Kind::TlsInline { Self::Written(stream) } else { Self::Owned(stream) })
+    }
+
+    /// The end that listens.
+    pub(super) fn accept(
+        kind: Kind,
+        socket: TcpStream,
+        config: Option<&Arc<ServerConfig>>,
+    ) -> Result<Self, String> {
+        socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        let Some(config) = config else { return Ok(Self::Plain(socket)) };
+        let builder = opening(kind).map_err(|error| error.to_string())?;
+        let stream = builder.accept(socket, config.clone(), soon());
+        Ok(Self::Written(stream.map_err(|error| error.to_string())?))
+    }
+
+    /// Sends all of `bytes`.
+    pub(super) fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(&bytes),
+            Self::Written(stream) => stream.write_all(&bytes),
+            Self::Owned(stream) => stream.send_owned(bytes).map_err(|refused| refused.error.into()),
+        }
+    }
+
+    /// Receives as much as there is; nothing is the end.
+    pub(super) fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(into),
+            Self::Written(stream) | Self::Owned(stream) => stream.read(into),
+        }
+    }
+
+    /// Ends the sending half of what took `writes`.
+    pub(super) fn finish(mut self, bytes: u64, writes: u64) -> Result<Usage, String> {
+        match &mut self {
+            Self::Plain(socket) => {
+                socket.shutdown(Shutdown::Write).map_err(|error| error.to_string())?;
+                Ok(Usage { bytes, writes, system_calls: writes, copies_per_byte: 0.0 })
+            }
+            Self::Written(stream) | Self::Owned(stream) => {
+                let closed = stream.close(soon()).map_err(|error| error.to_string())?;
+                if closed.aborted {
+                    return Err("the connection was cut off at its end".to_owned());
+                }
+                let system_calls = closed.stats.sender.system_calls;
+                let copies_per_byte = closed.stats.copies_per_byte_sealed();
+                Ok(Usage { bytes, writes, system_calls, copies_per_byte })
+            }
+        }
+    }
+
+    /// Receives to the end.
+    pub(super) fn drain(mut self) -> Result<Usage, String> {
+        let mut memory = vec![0; READ_BYTES];
+        let mut bytes = 0;
+        loop {
+            match self.receive(&mut memory) {
+                Ok(0) => break,
+                Ok(count) => bytes += count as u64,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(Usage { bytes, copies_per_byte: self.copies_per_byte_opened(), ..Usage::default() })
+    }
+
+    /// Sends each byte back that comes.
+    pub(super) fn echo(mut self) -> Result<Usage, String> {
+        let (mut memory, mut bytes) = ([0; 64], 0);
+        loop {
+            let count = self.receive(&mut memory).map_err(|error| error.to_string())?;
+            if count == 0 {
+                break;
+            }
+            bytes += count as u64;
+            let answer = Bytes::copy_from_slice(&memory[..count]);
+            self.send(answer).map_err(|error| error.to_string())?;
+        }
+        Ok(Usage { bytes, copies_per_byte: self.copies_per_byte_opened(), ..Usage::default() })
+    }
+
+    fn copies_per_byte_opened(&self) -> f64 {
+        match self {
+            Self::Plain(_) => 0.0,
+            Self::Written(stream) | Self::Owned(stream) => stream.stats().copies_per_byte_opened(),
+        }
+    }
+}
+
+/// Each connection seals on an engine of its own.
+fn sealing(kind: Kind) -> Result<TlsStreamBuilder, Box<dyn std::error::Error>> {
+    let builder = TlsStream::builder();
+    Ok(match kind {
+        Kind::Plain | Kind::TlsInline => builder,
+        Kind::TlsWorkers => builder.sealing_engine(Workers::builder().threads(1).build()?),
+        Kind::TlsIpsecMb => builder.sealing_engine(IpsecMb::open()?),
+    })
+}
+
+/// The same of opening.
+fn opening(kind: Kind) -> Result<TlsStreamBuilder, Box<dyn std::error::Error>> {
+    let builder = TlsStream::builder();
+    Ok(match kind {
+        Kind::Plain | Kind::TlsInline => builder,
+        Kind::TlsWorkers => builder.opening_engine(Workers::builder().threads(1).build()?),
+        Kind::TlsIpsecMb => builder.opening_engine(IpsecMb::open()?),
+    })
+}
+
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
