@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A page or a table is made from a [`Report`] alone, so also from one that was read back. What is
-//! said of `bench seal` alone is in `seal`, of `bench tls` in `tls`; the rest is of `bench send`, or
+//! said of `bench seal` alone is in `seal`, of `bench tls` in `tls`; the rest is of `bench send` or
 //! of all.
 
 mod command;
