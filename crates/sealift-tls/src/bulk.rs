@@ -33,8 +33,9 @@ use crate::stats::Offload;
 /// What seals for a stream.
 pub(crate) type SealingEngine = Box<dyn Engine<Bytes, Frame>>;
 
-/// How long an engine that is not needed any more has to bring its jobs back.
-const GRACE: Duration = Duration::from_millis(10);
+/// How long an engine that is not needed any more has to bring its jobs back: as long as a worker
+/// may need for the one it is at. A task's thread waits for this, too.
+const GRACE: Duration = Duration::from_millis(2);
 /// The pause before an engine that takes nothing, and has nothing under way, is asked again.
 const REFUSED_PAUSE: Duration = Duration::from_micros(100);
 

@@ -110,6 +110,7 @@ fn send_everything(sealer: &Sealer, case: &Case, seed: u64) {
     assert!(!closed.aborted && closed.unsent == 0 && closed.quarantined == 0, "{closed:?}");
     let stats = closed.stats;
     assert_eq!(stats.bytes_sealed, sent.len() as u64, "{stats}");
+    assert_eq!(stats.copies_per_byte_sealed(), 1.0, "{stats}");
     assert_eq!(stats.sealing.map_or(0, |sealing| sealing.failed), 0, "{stats}");
     assert_eq!(stats.sealing.is_some(), sealer.name != "none");
     assert!(reading.join().unwrap().unwrap() == sent);

@@ -1,6 +1,10 @@
 //! Every engine's records beside those that are sealed here: the same bytes, in the same order.
 
-use sealift_crypto::{Chaos, Coprocessor, Faults, IpsecMb, Suite, Workers};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use sealift_crypto::{Chaos, Coprocessor, Faults, IpsecMb, Limits, Suite, Workers};
 use sealift_io::Pool;
 
 use super::*;
@@ -110,4 +114,67 @@ fn an_engines_wire_is_the_same_as_without_it() {
             assert_eq!((bulk.sealed().records, bulk.sealed().bytes), (21, 300_003));
         }
     }
+}
+
+/// What cannot be read is not sent; what was read before it is.
+#[test]
+fn a_files_wire_is_the_same_as_without_an_engine() {
+    let text = text(100_001);
+    let file = file(&text);
+    for (suite, tls13) in CASES {
+        for engine in engines() {
+            let name = engine.capabilities().name;
+            let pool = pool();
+            let mut bulk = Bulk::new(engine, 16);
+            let (mut ours, mut plain) = (sealing(suite, tls13), sealing(suite, tls13));
+            let (mut wire, mut expected) = (Vec::new(), Vec::new());
+            // It ends sooner than the range.
+            let mut range = 7..200_000;
+            while range.start < range.end {
+                let lease = pool.try_lease().unwrap();
+                let most = MOST_PLAINTEXT_BYTES;
+                bulk.seal_file(&mut ours, file.as_fd(), &mut range, lease, most).unwrap();
+            }
+            assert_eq!(range, 100_001..100_001);
+            for part in text[7..].chunks(MOST_PLAINTEXT_BYTES) {
+                expected.extend(record(&mut plain, ContentType::ApplicationData, part));
+            }
+            let (unreadable, _) = std::os::unix::net::UnixStream::pair().unwrap();
+            let lease = pool.try_lease().unwrap();
+            let refused = bulk.seal_file(&mut ours, unreadable.as_fd(), &mut (0..9), lease, 9);
+            assert!(matches!(refused, Err(Error::Io(_))), "{refused:?}");
+            drain(&mut bulk, &mut wire);
+            assert!(wire == expected, "{name} {suite} {tls13}");
+            assert_eq!((pool.stats().leased, bulk.sealed().bytes), (0, 100_001 - 7));
+        }
+    }
+}
+
+/// A file in memory.
+fn file(content: &[u8]) -> File {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::memfd_create("sealift-tls-test", flags).unwrap());
+    file.write_all(content).unwrap();
+    file
+}
+
+/// Data stops before the key's limit, and what ends the key still fits.
+#[test]
+fn jobs_count_against_the_limit_before_they_are_done() {
+    let limits = Limits { seals: 10, failures: 1 };
+    let (pool, mut bulk) = (pool(), Bulk::new(Box::new(Inline::new()), 16));
+    let epoch = Epoch::of(Suite::Aes128Gcm, &[1; 16], [3; 12], true, Some(limits)).unwrap();
+    let mut sealing = Sealing::new(epoch);
+    let mut source = Bytes::from(text(1000));
+    // Records of 100 bytes: all would fit one lease.
+    bulk.seal(&mut sealing, &mut source, pool.try_lease().unwrap(), 100);
+    assert_eq!((source.len(), sealing.is_spent()), (400, true));
+    bulk.seal(&mut sealing, &mut source, pool.try_lease().unwrap(), 100);
+    assert_eq!((source.len(), bulk.len()), (400, 1), "a job of nothing is none");
+    for _ in 0..4 {
+        record(&mut sealing, ContentType::Alert, &[1, 0]);
+    }
+    let mut record = vec![0; sealing.record_bytes(2)];
+    let refused = sealing.seal(ContentType::Alert, &[1, 0], &mut record);
+    assert!(matches!(refused, Err(Error::KeyExhausted)), "{refused:?}");
 }
