@@ -151,7 +151,7 @@ fn what_is_given_away_meets_the_deadline_and_comes_back() {
         let _telltale = Telltale(sealer.name.into(), 2);
         let builder = sealer.give(TlsStream::builder(), 2);
         let (mut ours, mut theirs) = ours_by_and_theirs(builder, &case_tls13());
-        let sent = pattern(32 << 20, 5);
+        let sent = pattern(20 << 20, 5);
         let mut rest = Bytes::from(sent.clone());
         for _ in 0..3 {
             ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealift_crypto::{
-    Chaos, Coprocessor, Engine, Faults, Inline, IpsecMb, Router, Unavailable, Workers,
+    Chaos, Coprocessor, Crash, Engine, Faults, Inline, IpsecMb, Router, Unavailable, Workers,
 };
 use sealift_io::Pool;
 use sealift_tls::sealift_crypto;
@@ -52,6 +52,10 @@ pub fn sound(test: &str) -> Vec<Sealer> {
             let workers = Workers::builder().batch(1, 1).build().unwrap();
             router(Chaos::new(workers, faults, seed).unwrap())
         }),
+        sealer("router over a coprocessor that hangs", |seed| {
+            let after = 3 + seed as usize % 10;
+            router(Coprocessor::builder().crashes_after(after, Crash::Hangs).build().unwrap())
+        }),
         sealer("router over a coprocessor that loses", |seed| {
             router(Coprocessor::builder().loses_once_in(5).seed(seed).build().unwrap())
         }),
@@ -88,7 +92,7 @@ pub fn unsound() -> Vec<Sealer> {
         sealer("coprocessor that breaks down", |seed| {
             let device = Coprocessor::builder().depth(4).reorders().seed(seed);
             let after = 5 + seed as usize % 40;
-            Box::new(device.crashes_after(after, sealift_crypto::Crash::Fails).build().unwrap())
+            Box::new(device.crashes_after(after, Crash::Fails).build().unwrap())
         }),
     ];
     all.into_iter().map(|sealer| Sealer { may_fail: true, ..sealer }).collect()
@@ -99,7 +103,7 @@ fn router(inner: impl Engine<Bytes, Frame> + 'static) -> SealingEngine {
     let spares = Pool::builder().frames(8).frame_bytes(256 * 1024).huge_pages(false);
     let router = Router::builder().spares(spares.build().unwrap()).offload_from(1, 1);
     let router = router.always_offloads().timeout(Duration::from_millis(10));
-    let pauses = (Duration::from_millis(1), Duration::from_millis(4));
+    let pauses = (Duration::from_millis(1), Duration::from_millis(50));
     Box::new(router.quarantine(2, pauses.0, pauses.1).build(inner).unwrap())
 }
 
