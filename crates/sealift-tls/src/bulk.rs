@@ -108,7 +108,7 @@ impl Bulk {
 
     /// Whether nothing is under way, so that others may pass by.
     pub(crate) fn is_idle(&self) -> bool {
-        self.order.is_empty()
+        self.order.is_empty() && self.gap.is_none()
     }
 
     /// Whether the engine has taken every job that was made.
