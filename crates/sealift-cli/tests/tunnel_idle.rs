@@ -37,15 +37,19 @@ fn a_thousand_idle_connections_are_cheap_and_stay() {
     let program = Program::echo(MANY + 100);
     let pair = TunnelPair::to(&program.url(), &["--max-connections", "2000"]);
     let tunnels = [pair.sealing.running.id(), pair.opening.running.id()];
-    // Threads, pools and spare buffers are made once.
-    let mut clients: Vec<TcpStream> = (0..100).map(|_| pair.connect()).collect();
-    clients.iter_mut().for_each(|client| ask(client, 5));
-    let before = tunnels.map(resident_bytes);
-    for number in 0..MANY {
+    let mut clients = Vec::new();
+    let mut visit = |number| {
         let mut client = pair.connect();
         ask(&mut client, number);
         clients.push(client);
-    }
+    };
+    // Threads, pools and spare buffers are made once. One after the other: many at a time would
+    // make threads that stay for a while.
+    (0..100).for_each(&mut visit);
+    let before = tunnels.map(resident_bytes);
+    (100..100 + MANY).for_each(&mut visit);
+    // The last of them idle, too.
+    std::thread::sleep(std::time::Duration::from_secs(2));
     let after = tunnels.map(resident_bytes);
     for (before, after) in before.into_iter().zip(after) {
         let each = after.saturating_sub(before) / MANY as u64;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::mpsc;
@@ -83,6 +83,10 @@ pub(super) fn resolve(
     port: u16,
     timeout: Duration,
 ) -> Result<Vec<SocketAddr>, Failure> {
+    // What is an address already needs nobody's answer.
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![(address, port).into()]);
+    }
     let (answer, answered) = mpsc::channel();
     let name = host.to_owned();
     thread::Builder::new()
