@@ -173,7 +173,8 @@ fn method(page: &mut String, report: &Report) {
          second. Processor time is that of the whole process after the handshakes. Copies are \
          those outside of the kernel; sealing or opening a byte is one. <code>tls-inline</code> \
          seals where it writes and opens where it reads; the others have an engine at \
-         either end.</p>\n<p>Sealift {}. <code>sealift bench tls --json FILE</code> writes every sample.</p>\n\
+         either end.</p>\n<p>Sealift {}. <code>sealift bench tls --json FILE</code> writes every \
+         sample.</p>\n\
          </footer>",
         report.rounds,
         sizes.join(", "),
