@@ -3,7 +3,8 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use support::*;
@@ -126,6 +127,23 @@ fn the_page_and_the_report_go_to_files_beside_the_table() {
 fn a_far_end_by_itself_says_who_starts_it() {
     let output = run(sealift().args(["bench", "tls", "--far"]));
     assert_failed(&output, "set up on the far end: the other end has gone without a word");
+}
+
+#[test]
+fn a_far_end_ends_with_the_near_one() {
+    let mut command = sealift();
+    command.args(["bench", "tls", "--far"]).stdin(Stdio::piped());
+    let mut far = start(&mut command);
+    let mut orders = far.child().stdin.take().unwrap();
+    let order = r#"{"kind":"tls-inline","exchange":{"ping-pong":{"trips":1}}}"#;
+    orders.write_all(format!("{order}\n").as_bytes()).unwrap();
+    let mut answers = BufReader::new(far.child().stdout.take().unwrap());
+    let mut greeting = String::new();
+    answers.read_line(&mut greeting).unwrap();
+    assert!(greeting.contains("\"pin\":\"sha256:"), "{greeting}");
+    // Nobody connects; and now nobody ever will.
+    drop(orders);
+    assert_eq!(far.finish().status.code(), Some(1));
 }
 
 #[test]

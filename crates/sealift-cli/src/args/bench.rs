@@ -75,8 +75,8 @@ pub(crate) struct BenchSealArgs {
 /// Rows are named KIND/CONNECTIONS/WRITE_BYTES, as in tls-inline/1/16384: plain, tls-inline
 /// (whoever writes seals, whoever reads opens), tls-workers and tls-ipsec-mb (an engine at either
 /// end, which is given the memory to send). KIND/ping-pong is one byte there and back. Rows take
-/// turns, so that noise hits all alike; compare rows of one run only. All rows take about ten
-/// minutes.
+/// turns, so that noise hits all alike; compare rows of one run only. All rows take five to
+/// ten minutes.
 #[derive(Args, Debug)]
 pub(crate) struct BenchTlsArgs {
     /// Bytes per write, separated by commas [default: 1024,16384,65536,1048576]

@@ -1,6 +1,6 @@
 //! The far end of a run, in a process of its own: it takes one order, and ends.
 
-use std::io::{stdin, stdout};
+use std::io::{self, sink, stdin, stdout};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread;
@@ -23,6 +23,7 @@ pub(super) fn serve() -> Result<(), Failure> {
         Failure::explained(Action::SetUp, "the far end", reason, remedy)
     };
     let order: Order = hear(&mut stdin().lock()).map_err(failed)?;
+    thread::spawn(end_with_the_near_one);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listener = listener.map_err(|error| failed(error.to_string()))?;
     let (config, pin) = match order.kind {
@@ -33,6 +34,13 @@ pub(super) fn serve() -> Result<(), Failure> {
         }
     };
     receive(order, &listener, config.as_ref(), pin).map_err(failed)
+}
+
+/// The near end holds the pipe as long as it lives, and says no more on it.
+fn end_with_the_near_one() {
+    // An error is an end as well.
+    let _ = io::copy(&mut stdin().lock(), &mut sink());
+    std::process::exit(1);
 }
 
 fn receive(

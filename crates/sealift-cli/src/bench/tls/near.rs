@@ -2,10 +2,10 @@
 
 use std::io::{BufReader, Read};
 use std::net::{Ipv4Addr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use rustls::ClientConfig;
@@ -14,18 +14,22 @@ use sealift::tls::Bytes;
 
 use super::order::{Exchange, Found, Greeting, Order, Ready, cpu_seconds, hear, say};
 use super::rows::Figures;
-use super::stream::{Stream, Usage};
+use super::stream::{self, Stream, Usage};
 use crate::args::TrustArgs;
 use crate::bench::rows::Measured;
 use crate::trust;
 
 /// What is sent from, over and over: it fits the caches, as a program's fresh data does.
 const REGION_BYTES: usize = 1 << 20;
+/// How long the far end may take to say what it complains of.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A round trip that takes longer counts as this.
 const LONGEST_NANOSECONDS: u64 = 10_000_000_000;
 
 /// Does what is ordered, with a far end of its own.
 pub(super) fn run(order: Order) -> Result<Measured, String> {
+    // A machine that has no such engine need not start anything.
+    stream::has_engines(order.kind)?;
     let mut far = Far::start(order)?;
     let outcome = exchange(order, &mut far);
     // What the far end says of itself says more than a broken connection.
@@ -169,6 +173,8 @@ fn trusting(pin: &str) -> Result<Arc<ClientConfig>, String> {
 /// The process at the far end, which ends with this.
 struct Far {
     child: Child,
+    /// Held until the end: the far end ends when this does.
+    orders: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
@@ -179,17 +185,21 @@ impl Far {
         let mut command = Command::new("/proc/self/exe");
         command.args(["bench", "tls", "--far"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().map_err(failed)?;
-        let (Some(mut orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("the far end has no pipes".to_owned());
         };
-        let mut far = Self { child, answers: BufReader::new(answers) };
-        say(&mut orders, &order).map_err(|error| far.complaint().unwrap_or(error))?;
+        let mut far = Self { child, orders, answers: BufReader::new(answers) };
+        say(&mut far.orders, &order).map_err(|error| far.complaint().unwrap_or(error))?;
         Ok(far)
     }
 
     /// What it complains of, if it has ended in vain.
     fn complaint(&mut self) -> Option<String> {
-        // A connection of its own may have broken first.
+        // Its connections may have broken before it could say why.
+        let until = Instant::now() + LAST_WORDS;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let mut said = String::new();

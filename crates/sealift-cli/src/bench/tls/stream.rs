@@ -138,6 +138,11 @@ impl Stream {
     }
 }
 
+/// Whether this machine has the engines that a kind needs.
+pub(super) fn has_engines(kind: Kind) -> Result<(), String> {
+    sealing(kind).map(drop).map_err(|error| error.to_string())
+}
+
 /// Each connection seals on an engine of its own.
 fn sealing(kind: Kind) -> Result<TlsStreamBuilder, Box<dyn std::error::Error>> {
     let builder = TlsStream::builder();
