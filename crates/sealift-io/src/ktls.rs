@@ -20,6 +20,7 @@ mod key;
 use std::fs;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -82,45 +83,35 @@ pub enum Received {
 }
 
 /// A TCP socket with kernel TLS on it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KernelTls {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
 }
 
 impl KernelTls {
-    /// Puts kernel TLS on a connected TCP socket, of which this keeps a duplicate. Nothing changes
-    /// until there is a key, but that the socket has no zero-copy any more.
+    /// Puts kernel TLS on a connected TCP socket. Nothing changes until there is a key, but that
+    /// the socket has no zero-copy any more.
     ///
     /// # Errors
     /// [`Unavailable`]: no such module, or no such socket.
-    pub fn attach(socket: impl AsFd) -> std::result::Result<Self, Unavailable> {
-        let failed = |why: &str| Unavailable(why.to_owned());
-        let socket = rustix::io::fcntl_dupfd_cloexec(socket, 0)
-            .map_err(|errno| failed(&format!("cannot duplicate the socket: {errno}")))?;
+    pub fn attach(socket: impl AsFd) -> std::result::Result<(), Unavailable> {
+        let failed = |why: &str| Err(Unavailable(why.to_owned()));
         match sys::attach(socket.as_fd()).map_err(Errno::raw) {
-            Ok(()) => Ok(Self { socket }),
+            Ok(()) => Ok(()),
             Err(libc::ENOENT) => {
-                Err(failed("no kernel TLS (tls module) is loaded; as root: modprobe tls"))
+                failed("no kernel TLS (tls module) is loaded; as root: modprobe tls")
             }
-            Err(libc::EOPNOTSUPP | libc::ENOPROTOOPT) => Err(failed("only plain TCP has it")),
-            Err(libc::EEXIST) => Err(failed("the socket has an upper layer already")),
-            Err(libc::ENOTCONN) => Err(failed("the connection is gone")),
-            Err(raw) => Err(failed(&format!("the kernel answers: {}", Errno::from_raw(raw)))),
+            Err(libc::EOPNOTSUPP | libc::ENOPROTOOPT) => failed("only plain TCP has kernel TLS"),
+            Err(libc::EEXIST) => failed("the socket has an upper layer already"),
+            Err(libc::ENOTCONN) => failed("the connection is gone"),
+            Err(raw) => failed(&format!("the kernel answers: {}", Errno::from_raw(raw))),
         }
     }
 
-    /// Another handle on the same socket.
-    ///
-    /// # Errors
-    /// [`Error::System`] if there is no descriptor left.
-    pub fn try_clone(&self) -> Result<Self> {
-        match self.socket.try_clone() {
-            Ok(socket) => Ok(Self { socket }),
-            Err(error) => {
-                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-                Err(Error::System { call: "fcntl(F_DUPFD_CLOEXEC)", errno })
-            }
-        }
+    /// Uses a socket that kernel TLS was [put on](KernelTls::attach), as by
+    /// [`Sender::socket`](crate::Sender::socket).
+    pub fn sharing(socket: Arc<OwnedFd>) -> Self {
+        Self { socket }
     }
 
     /// Hands a key over: from the next record on, this way is the kernel's. A second key for the
@@ -204,7 +195,7 @@ impl KernelTls {
                 Err(errno) if errno.raw() == libc::EAGAIN => return Ok(Received::Nothing),
                 Err(errno) if errno.raw() == libc::EINTR => {}
                 Err(errno) => {
-                    let _ = rustix::net::sockopt::socket_error(&self.socket);
+                    let _ = rustix::net::sockopt::socket_error(&*self.socket);
                     return Err(Error::from_call("recvmsg", errno));
                 }
             }
@@ -247,7 +238,7 @@ impl KernelTls {
             tv_nsec: left.subsec_nanos().into(),
         };
         let flags = if way == Way::Out { PollFlags::OUT } else { PollFlags::IN };
-        match poll(&mut [PollFd::new(&self.socket, flags)], Some(&timeout)) {
+        match poll(&mut [PollFd::new(&*self.socket, flags)], Some(&timeout)) {
             Ok(0) => Err(Error::Deadline { in_flight: 0 }),
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::System { call: "poll", errno: errno.into() }),

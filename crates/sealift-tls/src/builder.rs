@@ -19,9 +19,11 @@ use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::handshake::{self, Done, Wire};
 use crate::incoming::Incoming;
+use crate::ktls::{KernelInflow, KernelOutflow, Ktls, Offer};
 use crate::link::Link;
 use crate::opening::{MOST_JOB_BYTES, Opening};
 use crate::outflow::{KEPT_PLACES, Outflow};
+use crate::outgoing::Outgoing;
 use crate::post_handshake::Side;
 use crate::sealing::Sealing;
 use crate::secrets::{Kept, Secrets};
@@ -43,7 +45,20 @@ pub struct TlsStreamBuilder {
     messages: usize,
     sealing_engine: Option<Entrusted<SealingEngine>>,
     opening_engine: Option<Entrusted<OpeningEngine>>,
+    ktls: Ktls,
     limits: Option<Limits>,
+}
+
+/// What seals and opens instead of the caller.
+struct Engines {
+    sealing: Option<SealingEngine>,
+    opening: Option<OpeningEngine>,
+}
+
+impl Engines {
+    fn is_any(&self) -> bool {
+        self.sealing.is_some() || self.opening.is_some()
+    }
 }
 
 impl Default for TlsStreamBuilder {
@@ -56,6 +71,7 @@ impl Default for TlsStreamBuilder {
             messages: FRAMES_IN_FLIGHT + KEPT_PLACES,
             sealing_engine: None,
             opening_engine: None,
+            ktls: Ktls::Auto,
             limits: None,
         }
     }
@@ -113,6 +129,14 @@ impl TlsStreamBuilder {
         if self.ring.is_none() {
             self.backend.get_or_insert(Backend::MsgZerocopy);
         }
+        self
+    }
+
+    /// Whether the kernel makes the records, where it can; [`Ktls::Auto`] unless said. It copies what
+    /// is sent, so only a network device that seals makes it worth while. [`Stats`](crate::Stats)
+    /// tell who made them, and why not the kernel.
+    pub fn ktls(mut self, ktls: Ktls) -> Self {
+        self.ktls = ktls;
         self
     }
 
@@ -176,15 +200,23 @@ impl TlsStreamBuilder {
         if self.limits.is_some_and(|limits| limits.seals < FEWEST_SEALS) {
             return Err(Error::Caller { what: "a key's limit is at least 8 records" });
         }
-        let engine = self.sealing_engine.as_ref().map(Entrusted::take).transpose()?;
         let frames = Frames::new(self.pool.clone())?;
         if frames.pool().stats().frame_bytes <= MOST_OVERHEAD_BYTES {
             return Err(Error::Caller { what: "the pool's frames have no room for a record" });
         }
-        let opener = self.opening_engine.as_ref().map(Entrusted::take).transpose()?;
+        let engines = Engines {
+            sealing: self.sealing_engine.as_ref().map(Entrusted::take).transpose()?,
+            opening: self.opening_engine.as_ref().map(Entrusted::take).transpose()?,
+        };
+        let offer = Offer::new(self.ktls, engines.is_any(), &socket)?;
         let mut sender = self.sender_builder()?.build(socket)?;
         let mut receiver = Receiver::sharing(sender.socket().clone())?;
-        let mut wire = Wire { sender: &mut sender, receiver: &mut receiver, deadline };
+        let mut wire = Wire {
+            sender: &mut sender,
+            receiver: &mut receiver,
+            deadline,
+            is_exact: offer.may_open(),
+        };
         let done = match shake_hands(&mut wire) {
             Ok(done) => done,
             Err(error) => {
@@ -192,7 +224,7 @@ impl TlsStreamBuilder {
                 return Err(error);
             }
         };
-        self.assemble(done, opener, sender, engine, frames, receiver)
+        self.assemble(done, engines, sender, frames, receiver, offer)
     }
 
     fn sender_builder(&self) -> Result<SenderBuilder> {
@@ -219,11 +251,11 @@ impl TlsStreamBuilder {
     fn assemble(
         self,
         done: Done,
-        opener: Option<OpeningEngine>,
+        engines: Engines,
         sender: Sender,
-        engine: Option<SealingEngine>,
         frames: Frames,
         receiver: Receiver,
+        mut offer: Offer,
     ) -> Result<TlsStream> {
         let Done { secrets, kept, negotiated, received } = done;
         let tls13 = negotiated.protocol_version == ProtocolVersion::TLSv1_3;
@@ -231,25 +263,41 @@ impl TlsStreamBuilder {
             Kept::Client(_) => Side::Client,
             Kept::Server(_) => Side::Server,
         };
-        let (number, transmit) = secrets.tx;
-        let sealing = Sealing::new(Epoch::new(number, transmit, tls13, self.limits)?);
-        let (number, receive) = secrets.rx;
-        if engine.as_ref().is_some_and(|engine| !Bulk::suits(engine, &sealing)) {
-            let what = "the engine cannot seal the records that were agreed on: use a router";
-            return Err(Error::Caller { what });
-        }
-        let opening_limits = opener.is_some().then_some(ahead::LIMITS);
-        let opening = Opening::new(Epoch::new(number, receive, tls13, opening_limits)?);
-        let incoming = Incoming::new(opener, side, opening, &received)?;
         let socket = sender.socket().clone();
-        let outflow = Outflow::new(sender, frames, sealing, engine, self.messages);
+        let outgoing = match offer.give_sealing(&socket, &secrets.tx, tls13)? {
+            Some(given) => {
+                let kernel = KernelOutflow::new(sender, given, tls13, self.limits)?;
+                Outgoing::Kernel(Box::new(kernel))
+            }
+            None => {
+                let (number, transmit) = secrets.tx;
+                let sealing = Sealing::new(Epoch::new(number, transmit, tls13, self.limits)?);
+                let engine = engines.sealing;
+                if engine.as_ref().is_some_and(|engine| !Bulk::suits(engine, &sealing)) {
+                    let what =
+                        "the engine cannot seal the records that were agreed on: use a router";
+                    return Err(Error::Caller { what });
+                }
+                let outflow = Outflow::new(sender, frames, sealing, engine, self.messages);
+                Outgoing::Here(Box::new(outflow))
+            }
+        };
+        let opening_limits = engines.opening.is_some().then_some(ahead::LIMITS);
+        let incoming = match offer.give_opening(&socket, &secrets.rx, tls13, &received)? {
+            Some(given) => Incoming::Kernel(Box::new(KernelInflow::new(side, given, tls13))),
+            None => {
+                let (number, receive) = secrets.rx;
+                let opening = Opening::new(Epoch::new(number, receive, tls13, opening_limits)?);
+                Incoming::new(engines.opening, side, opening, &received)?
+            }
+        };
         let secrets = Secrets::new(kept, self.limits, opening_limits);
-        let news = outflow.readiness().map(|descriptor| descriptor.try_clone_to_owned());
+        let news = outgoing.readiness().map(|descriptor| descriptor.try_clone_to_owned());
         let news = news.transpose().map_err(|error| {
             let errno = sealift_io::Errno::from_raw(error.raw_os_error().unwrap_or(0));
             Error::Io(sealift_io::Error::System { call: "fcntl(F_DUPFD_CLOEXEC)", errno })
         })?;
-        let link = Link::new(outflow, secrets, negotiated, socket, news);
+        let link = Link::new(outgoing, secrets, negotiated, offer.makers, socket, news);
         let reader = TlsReader::new(link.clone(), receiver, incoming);
         Ok(TlsStream::new(reader, TlsWriter::new(link)))
     }

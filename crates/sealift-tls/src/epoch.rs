@@ -90,16 +90,8 @@ impl Epoch {
         tls13: bool,
         limits: Option<Limits>,
     ) -> Result<Self> {
-        let (suite, key, iv) = match &secrets {
-            Secrets::Aes128Gcm { key, iv } => (Suite::Aes128Gcm, key, iv),
-            Secrets::Aes256Gcm { key, iv } => (Suite::Aes256Gcm, key, iv),
-            Secrets::Chacha20Poly1305 { key, iv } => (Suite::ChaCha20Poly1305, key, iv),
-            _ => return Err(Error::Caller { what: "the suite has no AEAD that is known here" }),
-        };
-        let Ok(iv) = iv.as_ref().try_into() else {
-            return Err(Error::Caller { what: "the suite's IV is not of 12 bytes" });
-        };
-        let mut epoch = Self::of(suite, key.as_ref(), iv, tls13, limits)?;
+        let (suite, key, iv) = parts(&secrets)?;
+        let mut epoch = Self::of(suite, key, iv, tls13, limits)?;
         epoch.number = number;
         Ok(epoch)
     }
@@ -141,6 +133,20 @@ impl Epoch {
     pub(crate) fn seals_left(&self) -> u64 {
         self.key.seals_left().min(u64::MAX - self.number)
     }
+}
+
+/// Suite, key and IV of what rustls negotiated.
+pub(crate) fn parts(secrets: &Secrets) -> Result<(Suite, &[u8], [u8; NONCE_BYTES])> {
+    let (suite, key, iv) = match secrets {
+        Secrets::Aes128Gcm { key, iv } => (Suite::Aes128Gcm, key, iv),
+        Secrets::Aes256Gcm { key, iv } => (Suite::Aes256Gcm, key, iv),
+        Secrets::Chacha20Poly1305 { key, iv } => (Suite::ChaCha20Poly1305, key, iv),
+        _ => return Err(Error::Caller { what: "the suite has no AEAD that is known here" }),
+    };
+    let Ok(iv) = iv.as_ref().try_into() else {
+        return Err(Error::Caller { what: "the suite's IV is not of 12 bytes" });
+    };
+    Ok((suite, key.as_ref(), iv))
 }
 
 /// What TLS 1.2 authenticates beside a record's content (RFC 5246 section 6.2.3.3): its number, its

@@ -32,6 +32,12 @@ pub enum Error {
     /// The key has sealed all that it may, and TLS 1.2 has no way to the next one.
     #[error("the key has reached its limit, and TLS 1.2 cannot change it: connect anew")]
     KeyExhausted,
+    /// Kernel TLS was asked for and cannot be used, or cannot go on; the text says why.
+    #[error("the kernel cannot make the records: {why}")]
+    KernelTls {
+        /// Why, in one clause.
+        why: String,
+    },
     /// The caller asked for something that cannot be; the text says what to do instead.
     #[error("{what}")]
     Caller {
@@ -119,7 +125,9 @@ impl Error {
         match self {
             Self::Inauthentic => Some(AlertDescription::BadRecordMac),
             Self::Peer(violation) => Some(violation.alert()),
-            Self::Handshake(_) | Self::Engine { .. } => Some(AlertDescription::InternalError),
+            Self::Handshake(_) | Self::KernelTls { .. } | Self::Engine { .. } => {
+                Some(AlertDescription::InternalError)
+            }
             _ => None,
         }
     }
@@ -135,6 +143,7 @@ impl Error {
                 io::ErrorKind::InvalidData
             }
             Self::Truncated => io::ErrorKind::UnexpectedEof,
+            Self::KernelTls { .. } => io::ErrorKind::Unsupported,
             Self::KeyExhausted | Self::Engine { .. } => io::ErrorKind::Other,
             Self::Caller { .. } => io::ErrorKind::InvalidInput,
             Self::Closed => io::ErrorKind::BrokenPipe,

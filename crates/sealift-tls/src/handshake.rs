@@ -25,7 +25,7 @@ use rustls::{
 use sealift_io::{Receiver, Sender};
 
 use crate::error::{Error, Result, Violation};
-use crate::record::{MOST_EXPANSION_TLS12_BYTES, MOST_RECORD_BYTES, whole_record};
+use crate::record::{HEADER_BYTES, MOST_EXPANSION_TLS12_BYTES, MOST_RECORD_BYTES, whole_record};
 use crate::secrets::Kept;
 
 /// How long the alert that says why may take to reach the peer's kernel.
@@ -57,6 +57,8 @@ pub(crate) struct Wire<'a> {
     pub(crate) sender: &'a mut Sender,
     pub(crate) receiver: &'a mut Receiver,
     pub(crate) deadline: Instant,
+    /// Nothing behind a record is received before that was seen: another is to open it.
+    pub(crate) is_exact: bool,
 }
 
 /// The client's handshake.
@@ -259,7 +261,11 @@ impl Wire<'_> {
                 Err(_) => return Ok(incoming.len()),
             }
             let filled = incoming.len();
-            incoming.resize(filled + MOST_RECORD_BYTES, 0);
+            let most = match self.is_exact {
+                true => missing_bytes(&incoming[seen..]),
+                false => MOST_RECORD_BYTES,
+            };
+            incoming.resize(filled + most, 0);
             let room = &mut [IoSliceMut::new(&mut incoming[filled..])];
             let received = self.receiver.receive(room, self.deadline);
             let count = received.as_ref().map_or(0, |received| received.bytes);
@@ -282,6 +288,18 @@ impl Wire<'_> {
         }
         // The handshake has failed already, and says why.
         let _ = self.send(alert);
+    }
+}
+
+/// What the record that begins with `bytes` is surely longer: by the rest of its header, then by the
+/// rest of its body. It is not whole, and its header, if it is there, was judged.
+fn missing_bytes(bytes: &[u8]) -> usize {
+    match bytes.first_chunk() {
+        Some(&[_, _, _, high, low]) => {
+            let body_bytes = usize::from(u16::from_be_bytes([high, low]));
+            HEADER_BYTES + body_bytes - bytes.len()
+        }
+        None => HEADER_BYTES - bytes.len(),
     }
 }
 

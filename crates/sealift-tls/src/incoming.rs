@@ -1,19 +1,21 @@
-//! The way in of a stream: opened by who reads, or ahead on an engine.
+//! The way in of a stream: opened by who reads, ahead on an engine, or by the kernel.
 
 #[cfg(feature = "tokio")]
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use crate::ahead::{Ahead, OpeningEngine};
-use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::inflow::{Counts, Inflow, Step};
+use crate::ktls::KernelInflow;
 use crate::opening::Opening;
 use crate::post_handshake::Side;
+use crate::secrets::Secrets;
 
 pub(crate) enum Incoming {
     Direct(Inflow),
     Ahead(Box<Ahead>),
+    Kernel(Box<KernelInflow>),
 }
 
 impl Incoming {
@@ -39,11 +41,12 @@ impl Incoming {
         }
     }
 
-    /// Where to receive to; there is room when [`Step::Starved`].
+    /// Where to receive to; there is room when [`Step::Starved`], unless a step receives by itself.
     pub(crate) fn room(&mut self) -> Option<&mut [u8]> {
         match self {
             Self::Direct(inflow) => Some(inflow.room()),
             Self::Ahead(ahead) => ahead.room(),
+            Self::Kernel(_) => None,
         }
     }
 
@@ -52,20 +55,23 @@ impl Incoming {
         match self {
             Self::Direct(inflow) => inflow.received(count),
             Self::Ahead(ahead) => ahead.received(count),
+            Self::Kernel(_) => {}
         }
     }
 
     /// Gives back the room that nothing lies in. What an engine reads and writes stays.
     pub(crate) fn rest(&mut self) {
-        if let Self::Direct(inflow) = self {
-            inflow.rest();
+        match self {
+            Self::Direct(inflow) => inflow.rest(),
+            Self::Ahead(_) => {}
+            Self::Kernel(inflow) => inflow.rest(),
         }
     }
 
     /// Whether it is better to receive more at once, if more is there.
     pub(crate) fn is_hungry(&self) -> bool {
         match self {
-            Self::Direct(_) => false,
+            Self::Direct(_) | Self::Kernel(_) => false,
             Self::Ahead(ahead) => ahead.is_hungry(),
         }
     }
@@ -86,7 +92,7 @@ impl Incoming {
     /// Gives the engine what was received.
     pub(crate) fn begin(&mut self) -> Result<()> {
         match self {
-            Self::Direct(_) => Ok(()),
+            Self::Direct(_) | Self::Kernel(_) => Ok(()),
             Self::Ahead(ahead) => ahead.begin(),
         }
     }
@@ -96,21 +102,25 @@ impl Incoming {
         match self {
             Self::Direct(inflow) => inflow.step(into),
             Self::Ahead(ahead) => ahead.step(into),
+            Self::Kernel(inflow) => inflow.step(into),
         }
     }
 
-    /// Opens with this key from now on.
-    pub(crate) fn rotate(&mut self, epoch: Epoch) {
+    /// Opens with the peer's next key from now on.
+    pub(crate) fn rotate(&mut self, secrets: &mut Secrets) -> Result<()> {
         match self {
-            Self::Direct(inflow) => inflow.rotate(epoch),
-            Self::Ahead(ahead) => ahead.rotate(epoch),
+            Self::Direct(inflow) => inflow.rotate(secrets.next_opening()?),
+            Self::Ahead(ahead) => ahead.rotate(secrets.next_opening()?),
+            Self::Kernel(inflow) => inflow.rotate(secrets)?,
         }
+        Ok(())
     }
 
     pub(crate) fn counts(&self) -> &Counts {
         match self {
             Self::Direct(inflow) => &inflow.counts,
             Self::Ahead(ahead) => &ahead.counts,
+            Self::Kernel(inflow) => &inflow.counts,
         }
     }
 
@@ -125,7 +135,7 @@ impl Incoming {
     #[cfg(feature = "tokio")]
     pub(crate) fn awaits_engine(&mut self) -> bool {
         match self {
-            Self::Direct(_) => false,
+            Self::Direct(_) | Self::Kernel(_) => false,
             Self::Ahead(ahead) => ahead.awaits_engine(),
         }
     }
@@ -134,7 +144,7 @@ impl Incoming {
     #[cfg(feature = "tokio")]
     pub(crate) fn is_engine_busy(&mut self) -> bool {
         match self {
-            Self::Direct(_) => false,
+            Self::Direct(_) | Self::Kernel(_) => false,
             Self::Ahead(ahead) => ahead.is_engine_busy(),
         }
     }
@@ -143,7 +153,7 @@ impl Incoming {
     #[cfg(feature = "tokio")]
     pub(crate) fn readiness(&mut self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Direct(_) => None,
+            Self::Direct(_) | Self::Kernel(_) => None,
             Self::Ahead(ahead) => ahead.readiness(),
         }
     }

@@ -21,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::handshake::Negotiated;
 use crate::holders;
 use crate::inflow;
-use crate::outflow::Outflow;
+use crate::ktls::Makers;
+use crate::outgoing::Outgoing;
 use crate::secrets::Secrets;
 use crate::stats::Stats;
 
@@ -56,12 +57,13 @@ struct Opened {
 /// Shared by the halves of one stream.
 pub(crate) struct Link {
     me: Weak<Link>,
-    outflow: Mutex<Outflow>,
+    outflow: Mutex<Outgoing>,
     secrets: Mutex<Secrets>,
     wants: AtomicU8,
     failure: OnceLock<Error>,
     opened: Opened,
     pub(crate) negotiated: Negotiated,
+    pub(crate) makers: Makers,
     socket: Arc<OwnedFd>,
     /// Readable while the engine that seals may have done something, if one works by itself.
     news: Option<OwnedFd>,
@@ -69,9 +71,10 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(
-        outflow: Outflow,
+        outflow: Outgoing,
         secrets: Secrets,
         negotiated: Negotiated,
+        makers: Makers,
         socket: Arc<OwnedFd>,
         news: Option<OwnedFd>,
     ) -> Arc<Self> {
@@ -83,13 +86,14 @@ impl Link {
             failure: OnceLock::new(),
             opened: Opened::default(),
             negotiated,
+            makers,
             socket,
             news,
         })
     }
 
     /// Runs `work` on the writing side, then does what was wanted meanwhile (invariant 2).
-    pub(crate) fn with_outflow<R>(&self, work: impl FnOnce(&mut Outflow) -> R) -> R {
+    pub(crate) fn with_outflow<R>(&self, work: impl FnOnce(&mut Outgoing) -> R) -> R {
         let mut outflow = self.outflow.lock().unwrap_or_else(PoisonError::into_inner);
         let done = work(&mut outflow);
         let is_stuck = outflow.is_stuck();
@@ -147,7 +151,7 @@ impl Link {
         self.try_outflow().is_none_or(|mut outflow| outflow.reap())
     }
 
-    fn try_outflow(&self) -> Option<MutexGuard<'_, Outflow>> {
+    fn try_outflow(&self) -> Option<MutexGuard<'_, Outgoing>> {
         match self.outflow.try_lock() {
             Ok(outflow) => Some(outflow),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -232,6 +236,6 @@ impl Link {
         };
         let (sealed, sealing, sender) = self
             .with_outflow(|outflow| (outflow.counts(), outflow.offload(), outflow.sender_stats()));
-        Stats::new(&sealed, &counts, sealing, sender)
+        Stats::new(self.makers.clone(), &sealed, &counts, sealing, sender)
     }
 }

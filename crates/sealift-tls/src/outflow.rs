@@ -38,7 +38,7 @@ mod elsewhere;
 pub(crate) const KEPT_PLACES: usize = 4;
 /// How often one who waits for a frame looks up: others may have brought one home, or the reading
 /// half may have ended the connection.
-const LOOK_UP_EVERY: Duration = Duration::from_millis(5);
+pub(crate) const LOOK_UP_EVERY: Duration = Duration::from_millis(5);
 
 /// What was sealed, counted.
 #[derive(Clone, Copy, Debug, Default)]

@@ -17,7 +17,7 @@ use crate::record::{ContentType, HEADER_BYTES, Header};
 
 /// Seals that are kept back for the messages that end a key, or the connection: a KeyUpdate, an
 /// alert, close_notify.
-const KEPT_BACK: u64 = 4;
+pub(crate) const KEPT_BACK: u64 = 4;
 
 /// Seals the records of one direction.
 pub(crate) struct Sealing {

@@ -1,7 +1,6 @@
 //! The traffic secrets of a connection, which rustls keeps: the next key of each direction, and
 //! tickets.
 
-use rustls::ConnectionTrafficSecrets;
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
@@ -9,6 +8,7 @@ use sealift_crypto::Limits;
 
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::ktls::Secret;
 
 /// What rustls keeps of a connection once its records are ours.
 pub(crate) enum Kept {
@@ -32,20 +32,30 @@ impl Secrets {
 
     /// The next key to seal with.
     pub(crate) fn next_sealing(&mut self) -> Result<Epoch> {
-        let next = match &mut self.kept {
-            Kept::Client(kept) => kept.update_tx_secret(),
-            Kept::Server(kept) => kept.update_tx_secret(),
-        };
-        epoch(next, self.limits)
+        epoch(self.next_sealing_secret()?, self.limits)
     }
 
     /// The peer's next key.
     pub(crate) fn next_opening(&mut self) -> Result<Epoch> {
+        epoch(self.next_opening_secret()?, self.opening_limits)
+    }
+
+    /// As [`next_sealing`](Secrets::next_sealing), to be given away.
+    pub(crate) fn next_sealing_secret(&mut self) -> Result<Secret> {
+        let next = match &mut self.kept {
+            Kept::Client(kept) => kept.update_tx_secret(),
+            Kept::Server(kept) => kept.update_tx_secret(),
+        };
+        next.map_err(Error::Handshake)
+    }
+
+    /// As [`next_opening`](Secrets::next_opening), to be given away.
+    pub(crate) fn next_opening_secret(&mut self) -> Result<Secret> {
         let next = match &mut self.kept {
             Kept::Client(kept) => kept.update_rx_secret(),
             Kept::Server(kept) => kept.update_rx_secret(),
         };
-        epoch(next, self.opening_limits)
+        next.map_err(Error::Handshake)
     }
 
     /// Hands a ticket to the session store of the user's configuration.
@@ -58,9 +68,6 @@ impl Secrets {
     }
 }
 
-type Next = std::result::Result<(u64, ConnectionTrafficSecrets), rustls::Error>;
-
-fn epoch(next: Next, limits: Option<Limits>) -> Result<Epoch> {
-    let (number, secrets) = next.map_err(Error::Handshake)?;
+fn epoch((number, secrets): Secret, limits: Option<Limits>) -> Result<Epoch> {
     Epoch::new(number, secrets, true, limits)
 }

@@ -127,6 +127,7 @@ impl TlsReader {
                     | Error::Peer(_)
                     | Error::Alert(_)
                     | Error::Handshake(_)
+                    | Error::KernelTls { .. }
                     | Error::Engine { .. }
             )
         };
@@ -140,9 +141,9 @@ impl TlsReader {
     fn attend(&mut self, step: Step) -> Result<Option<usize>> {
         match step {
             Step::KeyUpdate { is_requested } => {
-                let next = self.link.secrets().next_opening()?;
-                self.incoming.rotate(next);
+                self.incoming.rotate(&mut self.link.secrets())?;
                 if is_requested {
+                    self.link.makers.may_update_key()?;
                     self.link.want(Wants::ANSWER);
                 }
             }
@@ -163,9 +164,15 @@ impl TlsReader {
                 false => deadline,
             };
             let (news, until) = self.link.news(until);
-            let room = self.incoming.room().unwrap_or_default();
-            let room_bytes = room.len();
             self.is_dry = true;
+            let Some(room) = self.incoming.room() else {
+                match self.receiver.wait_readable(until) {
+                    Err(sealift_io::Error::Deadline { .. }) if until < deadline => continue,
+                    Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
+                    Ok(()) => return Ok(Some(0)),
+                }
+            };
+            let room_bytes = room.len();
             let waited = match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
                 // Another half's error shut the socket down, and says why.
                 Ok(received) if received.bytes == 0 => {

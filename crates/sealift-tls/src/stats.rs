@@ -5,12 +5,15 @@ use std::fmt;
 use sealift_crypto::EngineStats;
 use serde::Serialize;
 
+use crate::ktls::{Maker, Makers};
 use crate::{inflow, outflow};
 
 /// The figures of a stream since its handshake.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
+    /// Who sealed and opened.
+    pub makers: Makers,
     /// Records of data sealed.
     pub records_sealed: u64,
     /// The plaintext bytes in them.
@@ -19,7 +22,7 @@ pub struct Stats {
     pub bytes_gathered: u64,
     /// KeyUpdates sent.
     pub key_updates_sent: u64,
-    /// Records of data opened.
+    /// Records of data opened; 0 where the kernel opens, which does not count them.
     pub records_opened: u64,
     /// The plaintext bytes in them.
     pub bytes_opened: u64,
@@ -72,12 +75,14 @@ impl fmt::Display for Offload {
 
 impl Stats {
     pub(crate) fn new(
+        makers: Makers,
         sealed: &outflow::Counts,
         opened: &inflow::Counts,
         sealing: Option<Offload>,
         sender: sealift_io::Stats,
     ) -> Self {
         Self {
+            makers,
             records_sealed: sealed.records,
             bytes_sealed: sealed.bytes,
             bytes_gathered: sealed.gathered_bytes,
@@ -93,25 +98,27 @@ impl Stats {
         }
     }
 
-    /// How often each byte written was touched on this side of the kernel: once, by the seal, and
-    /// once more if it was gathered.
+    /// How often each byte written was touched on this side of the kernel: once, by the seal, unless
+    /// that was the kernel's, and once more if it was gathered.
     pub fn copies_per_byte_sealed(&self) -> f64 {
-        touches(self.bytes_sealed, self.bytes_gathered)
+        touches(self.makers.sealing, self.bytes_sealed, self.bytes_gathered)
     }
 
-    /// How often each byte read was touched on this side of the kernel: once, by the opening, and
-    /// once more if it was staged.
+    /// How often each byte read was touched on this side of the kernel: once, by the opening, unless
+    /// that was the kernel's, and once more if it was staged.
     pub fn copies_per_byte_opened(&self) -> f64 {
-        touches(self.bytes_opened, self.bytes_staged)
+        touches(self.makers.opening, self.bytes_opened, self.bytes_staged)
     }
 }
 
-fn touches(once: u64, twice: u64) -> f64 {
-    if once == 0 { 0.0 } else { 1.0 + twice as f64 / once as f64 }
+fn touches(maker: Maker, all: u64, again: u64) -> f64 {
+    let once = if maker == Maker::Sealift { 1.0 } else { 0.0 };
+    if all == 0 { 0.0 } else { once + again as f64 / all as f64 }
 }
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "records              {}", self.makers)?;
         writeln!(
             f,
             "sealed               {} bytes in {} records, {:.3} copies per byte",

@@ -8,6 +8,10 @@ use crate::step::{Outcome, Run, capture};
 /// Packages whose programs go into the machine, for the extra checks.
 const PROGRAM_PACKAGES: [&str; 1] = ["sealift-cli"];
 
+/// What is tested: the packages, and which of their tests.
+const TESTED: [(&str, &[&str]); 2] =
+    [("sealift-io", &["--lib", "--tests"]), ("sealift-tls", &["--test", "ktls"])];
+
 /// Emulation is slow, and plain debug code three times slower still. Assertions stay; only this
 /// crate is built again.
 const OPTIMISED: &str = "profile.test.package.sealift-io.opt-level=1";
@@ -19,14 +23,17 @@ pub(crate) struct Binary {
     pub(crate) path: PathBuf,
 }
 
-/// The test binaries of `sealift-io` whose name contains a word of `filter`, or all: its unit
-/// tests and each file below `tests`.
+/// The test binaries whose name contains a word of `filter`, or all: unit tests, and files below
+/// `tests`.
 pub(crate) fn tests(run: &Run, filter: &[String]) -> Outcome<Vec<Binary>> {
-    let mut cargo = run.cargo(["test", "--no-run", "--package", "sealift-io", "--all-features"]);
-    let mut found = executables(cargo.args(["--config", OPTIMISED, "--lib", "--tests"]), true)?;
+    let mut found = Vec::new();
+    for (package, which) in TESTED {
+        let mut cargo = run.cargo(["test", "--no-run", "--package", package, "--all-features"]);
+        found.extend(executables(cargo.args(["--config", OPTIMISED]).args(which), true)?);
+    }
     found.retain(|test| filter.is_empty() || filter.iter().any(|word| test.name.contains(word)));
     if found.is_empty() {
-        return Err("sealift-io has no such test binary".to_owned());
+        return Err("there is no such test binary".to_owned());
     }
     Ok(found)
 }

@@ -15,7 +15,7 @@ const fn check(name: &'static str, line: &'static str, expected: &'static str) -
 }
 
 /// All extra checks, in the order in which they run.
-pub(crate) const CHECKS: [Check; 7] = [
+pub(crate) const CHECKS: [Check; 10] = [
     check("probe-json", "sealift probe --json", "\"kernel\""),
     check("probe-to-loopback", "sealift probe --to 127.0.0.1", "loopback"),
     check("send-auto", "transfer auto tcp://127.0.0.1:7001", "same bytes"),
@@ -23,6 +23,13 @@ pub(crate) const CHECKS: [Check; 7] = [
     check("send-msg-zerocopy", "transfer msg-zerocopy tcp://[::1]:7003", "same bytes"),
     check("send-copy", "transfer copy tcp://127.0.0.1:7004", "same bytes"),
     check("send-unix", "transfer auto unix:/tmp/lab.socket", "same bytes"),
+    check("ktls-both", "sealed on tls://127.0.0.1:7005 on 'sealed by the kernel'", "same bytes"),
+    check("ktls-sender", "sealed off tls://127.0.0.1:7006 on 'sealed by the kernel'", "same bytes"),
+    check(
+        "ktls-auto",
+        "sealed on tls://127.0.0.1:7007 auto 'lo does not offload TLS'",
+        "same bytes",
+    ),
 ];
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
-//! The flags about trust, which `send` and `receive` share.
+//! The flags for tls://, most of them about trust, which `send` and `receive` share.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rustls::pki_types::ServerName;
+
+use sealift::tls::Ktls;
 
 use crate::endpoint::Endpoint;
 use crate::terminal::shown;
@@ -13,7 +15,7 @@ use crate::trust::Pin;
 /// The variable that names the file for secrets, as in browsers and curl.
 const KEY_LOG_VARIABLE: &str = "SSLKEYLOGFILE";
 
-/// Whom this end trusts over tls://, and how it shows who it is.
+/// Whom this end trusts over tls://, how it shows who it is, and who seals.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Options for tls://")]
 pub(crate) struct TrustArgs {
@@ -51,6 +53,23 @@ pub(crate) struct TrustArgs {
     /// Who has them can read and forge the connection. A new file is readable by its owner only.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) keylog: Option<Option<PathBuf>>,
+    /// Whether the kernel seals and opens (kernel TLS) [default: auto]
+    ///
+    /// `sealift probe` tells whether this kernel has it, and with --to HOST whether the device
+    /// there does the work; --stats tells who did it in the end, and why not the kernel.
+    #[arg(long, value_name = "WHEN", hide_default_value = true)]
+    pub(crate) ktls: Option<KtlsArg>,
+}
+
+/// The library's choices by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KtlsArg {
+    /// If the network device does the work: in software the kernel is no faster
+    Auto,
+    /// Always, or fail; before Linux 6.14 what comes over TLS 1.3 is opened here all the same
+    On,
+    /// Never
+    Off,
 }
 
 fn server_name(text: &str) -> Result<ServerName<'static>, String> {
@@ -116,6 +135,15 @@ impl TrustArgs {
         self.client_ca.is_some() || self.pin.is_some()
     }
 
+    /// Who makes the records.
+    pub(crate) fn ktls(&self) -> Ktls {
+        match self.ktls {
+            None | Some(KtlsArg::Auto) => Ktls::Auto,
+            Some(KtlsArg::On) => Ktls::On,
+            Some(KtlsArg::Off) => Ktls::Off,
+        }
+    }
+
     /// The flags that were given.
     fn given(&self) -> Vec<&'static str> {
         let flags = [
@@ -127,6 +155,7 @@ impl TrustArgs {
             ("--key", self.key.is_some()),
             ("--client-ca", self.client_ca.is_some()),
             ("--keylog", self.keylog.is_some()),
+            ("--ktls", self.ktls.is_some()),
         ];
         flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect()
     }

@@ -135,8 +135,8 @@ fn send_sealed(
 ) -> Result<String, Failure> {
     let Meeting { connection, url, progress, patience, began } = meeting;
     let (backend, timeout) = (args.backend.forced(), args.transfer.timeout);
-    let has_engine = engine.is_some();
-    let sealed = sealed::shake_hands(role, connection, backend, engine, &url, timeout)?;
+    let (ktls, has_engine) = (args.trust.ktls(), engine.is_some());
+    let sealed = sealed::shake_hands(role, connection, backend, engine, ktls, &url, timeout)?;
     let agreed = sealed.agreed.clone();
     let mut outflow = SealedOutflow::new(sealed, has_engine, url, progress, patience)?;
     let outcome = outflow.run(source);
@@ -224,7 +224,8 @@ fn fill_sealed(
     report: &mut Report,
 ) -> Result<String, Failure> {
     let Meeting { connection, url, progress, patience, began } = meeting;
-    let sealed = sealed::shake_hands(role, connection, None, None, &url, args.transfer.timeout)?;
+    let (ktls, timeout) = (args.trust.ktls(), args.transfer.timeout);
+    let sealed = sealed::shake_hands(role, connection, None, None, ktls, &url, timeout)?;
     let agreed = sealed.agreed.clone();
     let how = agreed.version.to_owned();
     let mut inflow = SealedInflow::new(sealed, target, url, progress, patience)?;

@@ -153,6 +153,7 @@ impl Report {
             line("protocol", format!("{}, {}", tls.agreed.version, tls.agreed.suite));
             let (name, done) = tls.work(self.sending.is_some());
             line(name, done);
+            line("records", tls.stats.makers.to_string());
             let (sent, received) = (tls.stats.key_updates_sent, tls.stats.key_updates_received);
             line("key updates", format!("{sent} sent, {received} received"));
         }

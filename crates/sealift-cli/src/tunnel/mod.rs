@@ -124,7 +124,8 @@ fn try_run(
         true => (got.clone(), args.target.clone()),
         false => (args.target.clone(), got.clone()),
     };
-    let opening = Opening::new(role, got.clone(), args.target.clone(), args.timeout);
+    let (target, ktls) = (args.target.clone(), args.trust.ktls());
+    let opening = Opening::new(role, got.clone(), target, args.timeout, ktls);
     let tunnel = Arc::new(Tunnel {
         opening,
         openings: Semaphore::new(OPENINGS),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use sealift::tls::{self, AsyncTlsStream, TlsStream};
+use sealift::tls::{self, AsyncTlsStream, Ktls, TlsStream};
 use tokio::task::spawn_blocking;
 
 use super::outcome::{Mishap, Outcome};
@@ -35,6 +35,7 @@ pub(super) struct Opening {
     listen: Endpoint,
     target: Endpoint,
     timeout: Duration,
+    ktls: Ktls,
 }
 
 /// A connection with both its sides.
@@ -55,8 +56,14 @@ pub(super) struct Sealed {
 }
 
 impl Opening {
-    pub(super) fn new(role: Role, listen: Endpoint, target: Endpoint, timeout: Duration) -> Self {
-        Self { role: resuming(role), listen, target, timeout }
+    pub(super) fn new(
+        role: Role,
+        listen: Endpoint,
+        target: Endpoint,
+        timeout: Duration,
+        ktls: Ktls,
+    ) -> Self {
+        Self { role: resuming(role), listen, target, timeout, ktls }
     }
 
     /// Whether visitors come over TLS, and have to speak first.
@@ -78,7 +85,7 @@ impl Opening {
 
     /// Opens the other side for a visitor.
     pub(super) async fn open(&self, visitor: Connection) -> Result<Opened, Mishap> {
-        let builder = TlsStream::builder();
+        let builder = TlsStream::builder().ktls(self.ktls);
         match &self.role {
             Role::Client { config, name } => {
                 let target = self.reach().await?;

@@ -1,5 +1,6 @@
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -20,12 +21,12 @@ fn key(version: Version, cipher: Cipher, number: u64) -> Key {
 fn what_cannot_be_is_said_in_words() {
     let (unix, _other) = UnixStream::pair().unwrap();
     let refused = KernelTls::attach(&unix).unwrap_err().to_string();
-    assert_eq!(refused, "only plain TCP has it");
+    assert_eq!(refused, "only plain TCP has kernel TLS");
     let (near, _far) = pair();
     match (is_loaded(), KernelTls::attach(&near)) {
-        (true, attached) => drop(attached.unwrap()),
+        (true, attached) => attached.unwrap(),
         // Loaded by the question, as root.
-        (false, Ok(_)) => assert!(is_loaded()),
+        (false, Ok(())) => assert!(is_loaded()),
         (false, Err(refused)) => assert!(refused.to_string().contains("modprobe tls"), "{refused}"),
     }
 }
@@ -34,14 +35,17 @@ fn what_cannot_be_is_said_in_words() {
 #[test]
 fn records_cross_the_kernel_with_their_types() {
     let name = "records_cross_the_kernel_with_their_types";
-    if let Err(why) = KernelTls::attach(pair().0) {
+    if let Err(why) = KernelTls::attach(&pair().0) {
         return skip(name, &why.to_string());
     }
+    let attached = |socket: TcpStream| {
+        KernelTls::attach(&socket).unwrap();
+        KernelTls::sharing(Arc::new(socket.into()))
+    };
     for version in [Version::Tls12, Version::Tls13] {
         for cipher in [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
             let (near, far) = pair();
-            let near = KernelTls::attach(near).unwrap();
-            let far = KernelTls::attach(far).unwrap();
+            let (near, far) = (attached(near), attached(far));
             let before = near.taken_bytes().unwrap();
             near.set_key(Way::Out, &key(version, cipher, 1)).unwrap();
             far.set_key(Way::In, &key(version, cipher, 1)).unwrap();

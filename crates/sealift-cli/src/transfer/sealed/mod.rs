@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{Error as RustlsError, ProtocolVersion};
 use sealift::io::Backend;
-use sealift::tls::{self, TlsStream};
+use sealift::tls::{self, Ktls, TlsStream};
 use serde::Serialize;
 
 use super::connection::{Connection, Peer};
@@ -70,6 +70,7 @@ pub(super) fn shake_hands(
     connection: Connection,
     backend: Option<Backend>,
     engine: Option<SealingEngine>,
+    ktls: Ktls,
     url: &str,
     timeout: Option<Duration>,
 ) -> Result<Sealed, Failure> {
@@ -85,7 +86,7 @@ pub(super) fn shake_hands(
     // Registered huge pages make a stream's packets weigh more than they are (`../outflow.rs`).
     let pool = frames.huge_pages(false).build();
     let pool = pool.map_err(|error| Failure::library(Action::SetUp, url, error))?;
-    let mut builder = TlsStream::builder().pool(&pool).frames_in_flight(FRAMES);
+    let mut builder = TlsStream::builder().pool(&pool).frames_in_flight(FRAMES).ktls(ktls);
     if let Some(backend) = backend {
         builder = builder.backend(backend);
     }
@@ -120,6 +121,10 @@ pub(crate) fn failed(action: Action, url: &str, error: &tls::Error) -> Failure {
             trust::explain(action, url, &RustlsError::AlertReceived(*alert))
         }
         tls::Error::Io(error) => Failure::library(action, url, error.clone()),
+        tls::Error::KernelTls { .. } => {
+            let remedy = "or leave it to this program: --ktls auto";
+            Failure::explained(action, url, error.to_string(), remedy)
+        }
         tls::Error::Inauthentic => Failure::explained(
             action,
             url,

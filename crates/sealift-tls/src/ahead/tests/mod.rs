@@ -102,7 +102,11 @@ impl<'a> Run<'a> {
                     if matches!(step, Step::KeyUpdate { .. }) {
                         self.generation += 1;
                         let next = epoch(self.plan.suite, self.plan.tls13, self.generation);
-                        self.incoming.rotate(next);
+                        match &mut self.incoming {
+                            Incoming::Direct(inflow) => inflow.rotate(next),
+                            Incoming::Ahead(ahead) => ahead.rotate(next),
+                            Incoming::Kernel(_) => panic!("there is no kernel here"),
+                        }
                     }
                     self.events.push(Event::Step(step));
                     if is_end {

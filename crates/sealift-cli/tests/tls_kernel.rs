@@ -1,0 +1,69 @@
+//! `--ktls`: who makes the records, told truly, and a clear error where it cannot be as was asked.
+
+mod support;
+
+use std::fs;
+use std::process::Output;
+
+use support::*;
+
+/// Sends over `tls://`, with flags for either end.
+fn transfer(scratch: &Scratch, receiver: &[&str], sender: &[&str]) -> (Output, Output) {
+    let mut command = sealift();
+    command.args(["receive", "tls://127.0.0.1:0"]).arg(scratch.join("destination")).args(receiver);
+    let mut receiving = listen(&mut command);
+    receiving.line();
+    let line = receiving.line();
+    let pin = line.split_once(" --pin ").unwrap().1.split_whitespace().next().unwrap();
+    let url = format!("tls://127.0.0.1:{}", receiving.port);
+    let mut command = sealift();
+    command.arg("send").arg(scratch.join("source")).args([&url, "--pin", pin]).args(sender);
+    (run(&mut command), receiving.finish())
+}
+
+fn makers(output: &Output) -> serde_json::Value {
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["tls"]["stats"]["makers"].clone()
+}
+
+#[test]
+fn records_are_made_here_where_no_device_does_it_and_the_reason_is_told() {
+    let scratch = Scratch::new();
+    let source = scratch.file("source", 1_000_000);
+    let (sent, received) =
+        transfer(&scratch, &["--json", "--ktls", "auto"], &["--json", "--stats", "--ktls", "off"]);
+    assert!(sent.status.success(), "{}", stderr(&sent));
+    assert_done(&received);
+    assert_same(&source, &scratch.join("destination"));
+    for output in [&sent, &received] {
+        let makers = makers(output);
+        assert_eq!(
+            (&makers["sealing"], &makers["opening"]),
+            (&"sealift".into(), &"sealift".into())
+        );
+    }
+    assert_eq!(makers(&sent)["reason"], "kernel TLS is switched off");
+    let reason = makers(&received)["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("does not offload") || reason.contains("no kernel TLS"), "{reason}");
+    let expected = "sealed by sealift, opened by sealift (kernel TLS is switched off)";
+    assert!(stderr(&sent).contains(expected), "{}", stderr(&sent));
+}
+
+#[test]
+fn what_is_asked_of_the_kernel_is_done_there_or_fails_clearly() {
+    let scratch = Scratch::new();
+    let source = scratch.file("source", 1_000_000);
+    let (sent, received) = transfer(&scratch, &["--json"], &["--json", "--ktls", "on"]);
+    if sent.status.success() {
+        assert_done(&received);
+        assert_same(&source, &scratch.join("destination"));
+        assert_eq!(makers(&sent)["sealing"], "kernel");
+        return;
+    }
+    assert_failed(&sent, "connect on tls://127.0.0.1:");
+    let said = stderr(&sent);
+    assert!(said.contains("no kernel TLS (tls module) is loaded; as root: modprobe tls"), "{said}");
+    assert!(said.contains("--ktls auto"), "{said}");
+    assert!(!received.status.success());
+    assert!(fs::metadata(scratch.join("destination")).is_err(), "nothing is kept");
+}

@@ -1,0 +1,174 @@
+//! The way out of a stream: sealed here, or by the kernel.
+
+use std::io::IoSlice;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustls::AlertDescription;
+use sealift_io::{Sender, Tally};
+
+use crate::error::Result;
+use crate::ktls::KernelOutflow;
+use crate::link::Link;
+use crate::outflow::{Counts, Ending, Outflow};
+use crate::stats::Offload;
+
+pub(crate) enum Outgoing {
+    Here(Box<Outflow>),
+    Kernel(Box<KernelOutflow>),
+}
+
+/// The same call to whoever seals.
+macro_rules! whoever {
+    ($outgoing:expr, $outflow:ident => $call:expr) => {
+        match $outgoing {
+            Outgoing::Here($outflow) => $call,
+            Outgoing::Kernel($outflow) => $call,
+        }
+    };
+}
+
+impl Outgoing {
+    /// See [`Outflow::write`].
+    pub(crate) fn write(
+        &mut self,
+        link: &Link,
+        slices: &[IoSlice<'_>],
+        deadline: Instant,
+    ) -> Result<usize> {
+        whoever!(self, outflow => outflow.write(link, slices, deadline))
+    }
+
+    /// See [`Outflow::write_file`].
+    pub(crate) fn write_file(
+        &mut self,
+        link: &Link,
+        file: BorrowedFd<'_>,
+        range: Range<u64>,
+        deadline: Instant,
+    ) -> Result<u64> {
+        whoever!(self, outflow => outflow.write_file(link, file, range, deadline))
+    }
+
+    /// See [`Outflow::write_owned`].
+    pub(crate) fn write_owned(
+        &mut self,
+        link: &Link,
+        bytes: &mut Bytes,
+        deadline: Instant,
+    ) -> Result<()> {
+        whoever!(self, outflow => outflow.write_owned(link, bytes, deadline))
+    }
+
+    /// See [`Outflow::update_key`].
+    pub(crate) fn update_key(&mut self, link: &Link, request: bool) -> Result<()> {
+        whoever!(self, outflow => outflow.update_key(link, request))
+    }
+
+    /// See [`Outflow::send_alert`].
+    pub(crate) fn send_alert(&mut self, description: AlertDescription) -> Result<()> {
+        whoever!(self, outflow => outflow.send_alert(description))
+    }
+
+    /// See [`Outflow::tend`].
+    pub(crate) fn tend(&mut self, link: &Link) -> Result<()> {
+        whoever!(self, outflow => outflow.tend(link))
+    }
+
+    /// See [`Outflow::wait_for_place`].
+    pub(crate) fn wait_for_place(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        whoever!(self, outflow => outflow.wait_for_place(link, deadline))
+    }
+
+    /// See [`Outflow::flush`].
+    pub(crate) fn flush(&mut self, link: &Link, deadline: Instant) -> Result<Tally> {
+        whoever!(self, outflow => outflow.flush(link, deadline))
+    }
+
+    /// See [`Outflow::hand_over`].
+    pub(crate) fn hand_over(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        whoever!(self, outflow => outflow.hand_over(link, deadline))
+    }
+
+    /// See [`Outflow::unacknowledged_bytes`].
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        whoever!(self, outflow => outflow.unacknowledged_bytes())
+    }
+
+    /// See [`Outflow::notify_end`].
+    #[cfg(feature = "tokio")]
+    pub(crate) fn notify_end(&mut self, link: &Link) -> Result<()> {
+        whoever!(self, outflow => outflow.notify_end(link))
+    }
+
+    /// See [`Outflow::close`].
+    pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<Ending> {
+        whoever!(self, outflow => outflow.close(link, deadline))
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        whoever!(self, outflow => outflow.counts())
+    }
+
+    /// See [`Outflow::offload`].
+    pub(crate) fn offload(&self) -> Option<Offload> {
+        match self {
+            Self::Here(outflow) => outflow.offload(),
+            Self::Kernel(_) => None,
+        }
+    }
+
+    /// See [`Outflow::ask`].
+    pub(crate) fn ask(&mut self, link: &Link) -> Result<()> {
+        match self {
+            Self::Here(outflow) => outflow.ask(link),
+            Self::Kernel(_) => Ok(()),
+        }
+    }
+
+    /// See [`Outflow::readiness`].
+    pub(crate) fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Here(outflow) => outflow.readiness(),
+            Self::Kernel(_) => None,
+        }
+    }
+
+    /// See [`Outflow::is_idle`].
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_idle(&self) -> bool {
+        match self {
+            Self::Here(outflow) => outflow.is_idle(),
+            Self::Kernel(_) => true,
+        }
+    }
+
+    /// See [`Outflow::is_stuck`].
+    pub(crate) fn is_stuck(&self) -> bool {
+        match self {
+            Self::Here(outflow) => outflow.is_stuck(),
+            Self::Kernel(_) => false,
+        }
+    }
+
+    /// See [`Outflow::reap`].
+    pub(crate) fn reap(&mut self) -> bool {
+        match self {
+            Self::Here(outflow) => outflow.reap(),
+            Self::Kernel(_) => false,
+        }
+    }
+
+    /// See [`Outflow::sender_stats`].
+    pub(crate) fn sender_stats(&self) -> sealift_io::Stats {
+        whoever!(self, outflow => outflow.sender_stats())
+    }
+
+    /// See [`Outflow::sender`].
+    #[cfg(feature = "tokio")]
+    pub(crate) fn sender(&mut self) -> Result<&mut Sender> {
+        whoever!(self, outflow => outflow.sender())
+    }
+}
