@@ -419,7 +419,11 @@ impl Outflow {
             if let Some(lease) = self.frames.try_lease(in_flight)? {
                 return Ok(lease);
             }
-            // Frames come home from this stream, or from whoever shares the pool.
+            // Frames come home from this stream, or from whoever shares the pool. While the engine is
+            // waited for, nobody else asks the kernel.
+            if !self.is_idle() && self.drain() {
+                continue;
+            }
             if self.in_flight() > 0 {
                 self.wait(deadline)?;
             } else {
@@ -486,11 +490,9 @@ impl Outflow {
         }
     }
 
-    /// Asks the kernel what came back, and sends those leases home.
-    fn drain(&mut self) {
-        if let Some(sender) = &mut self.sender {
-            sender.drain(|_| {});
-        }
+    /// Asks the kernel what came back, and sends those leases home; whether there were any.
+    fn drain(&mut self) -> bool {
+        self.sender.as_mut().is_some_and(|sender| sender.drain(|_| {}) > 0)
     }
 
     /// Waits until everything written before has left this machine's memory.
