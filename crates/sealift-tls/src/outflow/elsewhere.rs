@@ -77,7 +77,10 @@ impl Outflow {
     ) -> Result<()> {
         self.wait_while(link, deadline, |bulk| !bulk.is_submitted())?;
         let lease = self.lease(link, deadline)?;
-        self.tend(link)?;
+        // What is to be pumped is pumped below.
+        if link.wants(Wants::ANSWER | Wants::REFUSAL) {
+            self.tend(link)?;
+        }
         if self.sealing.is_spent() {
             self.renew_key(link)?;
         }
