@@ -3,6 +3,8 @@
 mod support;
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -99,6 +101,46 @@ async fn a_reader_alone_answers_key_updates() {
         assert_eq!(stats.key_updates_received, 20);
         assert!((1..=20).contains(&stats.key_updates_sent), "{stats}");
     }
+}
+
+/// A full socket is asked again when it says so, and not before. To the runtime the notification of
+/// a zero-copy send looks like the socket's end: here some come while nothing waits for them.
+#[tokio::test]
+async fn a_write_that_waits_does_not_ask_again_and_again() {
+    const SOME: Duration = Duration::from_millis(300);
+    let authority = Authority::new();
+    let case = case_tls13();
+    let (near, far) = tcp_pair();
+    let server = authority.server(&case);
+    let reads = Arc::new(AtomicBool::new(false));
+    let is_reading = reads.clone();
+    let (end, ended) = mpsc::channel::<()>();
+    let theirs = thread::spawn(move || {
+        let mut theirs = Theirs::server(far, server);
+        while ended.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+            match is_reading.load(Ordering::SeqCst) {
+                true => drop(theirs.read(&mut [0; 40_000])),
+                false => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    });
+    let builder = TlsStream::builder().policy(Policy::AlwaysZeroCopy);
+    let client = authority.client(&case);
+    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+    let (mut ours, sent) = (ours.await.unwrap(), vec![1; 16 << 20]);
+    assert!(timeout(SOME, ours.write_all(&sent)).await.is_err());
+    reads.store(true, Ordering::SeqCst);
+    for _ in 0..20 {
+        timeout(SOON, ours.write_all(&sent[..100_000])).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    reads.store(false, Ordering::SeqCst);
+    let before = ours.stream().stats().sender.system_calls;
+    assert!(timeout(SOME, ours.write_all(&sent)).await.is_err());
+    let asked = ours.stream().stats().sender.system_calls - before;
+    assert!(asked < 500, "{asked} system calls, and nothing to do");
+    drop((end, ours));
+    let _ = theirs.join();
 }
 
 /// Nobody reads: the future waits, and may be dropped; what was taken arrives once and in order.
