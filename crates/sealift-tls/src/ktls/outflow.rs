@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use rustls::AlertDescription;
 use sealift_crypto::Limits;
-use sealift_io::ktls::{KernelTls, Way};
+use sealift_io::ktls::{KernelTls, Unavailable, Way};
 use sealift_io::{Sender, Tally};
 
 use super::account::Account;
@@ -189,11 +189,12 @@ impl KernelOutflow {
     fn send(&mut self, pieces: &Pieces<'_, '_>, most: usize) -> Result<Option<usize>> {
         let mut slices = [IoSlice::new(&[]); MOST_SLICES];
         let mut filled = 0;
-        for (slice, piece) in slices.iter_mut().zip(pieces.each(most)) {
+        let whole = pieces.each(most).filter(|piece| !piece.is_empty());
+        for (slice, piece) in slices.iter_mut().zip(whole) {
             *slice = IoSlice::new(piece);
             filled += 1;
         }
-        self.calls += 1;
+        self.begin_call()?;
         match self.tls.send(&slices[..filled]) {
             Ok(count) => {
                 self.account.data(count);
@@ -207,7 +208,7 @@ impl KernelOutflow {
 
     /// Sends one record that is no data; false if there is no room.
     fn send_control(&mut self, content: ContentType, bytes: &[u8]) -> Result<bool> {
-        self.calls += 1;
+        self.begin_call()?;
         match self.tls.send_record(content as u8, bytes) {
             Ok(()) => {
                 self.account.control(bytes.len());
@@ -215,6 +216,12 @@ impl KernelOutflow {
             }
             Err(error) => self.no_room(error).map(|()| false),
         }
+    }
+
+    /// Nothing is sent after a fault.
+    fn begin_call(&mut self) -> Result<()> {
+        self.calls += 1;
+        self.fault.as_ref().map_or(Ok(()), |fault| Err(fault.clone()))
     }
 
     /// Notes that there was no room, or keeps the error.
@@ -270,17 +277,22 @@ impl KernelOutflow {
         if !self.send_control(ContentType::Handshake, &key_update(request))? {
             return Ok(false);
         }
+        self.key_updates += 1;
+        match self.give_next_key(link) {
+            Ok(()) => Ok(true),
+            // The peer opens with the new key only: nothing may follow under the old one.
+            Err(error) => Err(self.fault.insert(error).clone()),
+        }
+    }
+
+    fn give_next_key(&mut self, link: &Link) -> Result<()> {
         self.account.close_key()?;
         let secret = link.secrets().next_sealing_secret()?;
         let (_, next) = key(&secret, true)?;
-        if let Err(why) = self.tls.set_key(Way::Out, &next) {
-            // The peer opens with the new key only: nothing may follow under the old one.
-            let fault = Error::KernelTls { why: why.to_string() };
-            return Err(self.fault.insert(fault).clone());
-        }
+        let refused = |why: Unavailable| Error::KernelTls { why: why.to_string() };
+        self.tls.set_key(Way::Out, &next).map_err(refused)?;
         self.account.open_key(secret.0);
-        self.key_updates += 1;
-        Ok(true)
+        Ok(())
     }
 
     /// Tells the peer, at once or when there is room.
