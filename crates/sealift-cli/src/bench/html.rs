@@ -110,7 +110,7 @@ fn tiles(page: &mut String, report: &Report) {
     page.push_str("</section>\n");
 }
 
-fn tile(page: &mut String, figure: Option<String>, text: &str) {
+pub(super) fn tile(page: &mut String, figure: Option<String>, text: &str) {
     if let Some(figure) = figure {
         let _ = writeln!(page, "<p><b>{}</b> {}</p>", escape(&figure), escape(text));
     }

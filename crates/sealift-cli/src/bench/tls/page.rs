@@ -10,9 +10,10 @@ use crate::bench::report::{Report, Row};
 use crate::bench::{format, html};
 use crate::quantity;
 
-/// A chart of throughput and one of processor time for each number of connections, the latencies,
-/// all rows, and how it was measured.
+/// The figures that most readers come for, a chart of throughput and one of processor time for each
+/// number of connections, the latencies, all rows, and how it was measured.
 pub(crate) fn render(page: &mut String, report: &Report) {
+    tiles(page, report);
     let mut connections: Vec<usize> = bulk(report).map(|(_, shape)| shape.connections).collect();
     connections.sort_unstable();
     connections.dedup();
@@ -28,6 +29,30 @@ pub(crate) fn render(page: &mut String, report: &Report) {
 fn bulk(report: &Report) -> impl Iterator<Item = (&Row, &Shape)> {
     let rows = report.rows.iter().filter(|row| !is_of_latency(row));
     rows.filter_map(|row| Some((row, &row.tls.as_ref()?.shape)))
+}
+
+/// `tls-inline`, which is what a program gets that asks for nothing, at its largest writes.
+fn tiles(page: &mut String, report: &Report) {
+    let of = |row: &&Row| row.name.starts_with("tls-inline/1/");
+    let largest = report.rows.iter().filter(of).max_by_key(|row| row.payload_bytes);
+    let trips = report.rows.iter().find(|row| row.name == "tls-inline/ping-pong");
+    let figures = |row: &Row| row.tls.as_ref().map(|tls| tls.figures);
+    page.push_str("<section class=\"tiles\">\n");
+    if let Some(row) = largest {
+        let writes =
+            format!("one connection, {} bytes a write", format::grouped(row.payload_bytes as f64));
+        let ratio = row.ratio.map(format::times);
+        html::tile(page, ratio, &format!("the rate of tls-inline against plain TCP; {writes}"));
+        let seconds = figures(row).and_then(|figures| {
+            Some(figures.cpu_seconds_per_gb_sender? + figures.cpu_seconds_per_gb_receiver?)
+        });
+        let text = format!("processor time of tls-inline per GB, both ends; {writes}");
+        html::tile(page, seconds.map(|seconds| format!("{seconds:.2} s")), &text);
+    }
+    let p50 = trips.and_then(figures).and_then(|figures| figures.p50_nanoseconds);
+    let p50 = p50.map(|nanoseconds| format!("{:.1} µs", nanoseconds / 1e3));
+    html::tile(page, p50, "one byte there and back by tls-inline, the median");
+    page.push_str("</section>\n");
 }
 
 fn charts(page: &mut String, report: &Report, connections: usize) {
@@ -198,6 +223,7 @@ mod tests {
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
         assert!(page.contains("What TLS costs on this machine"));
         assert!(page.contains("One connection: throughput") && page.contains("processor time"));
+        assert!(page.contains("<b>0.50×</b> the rate of tls-inline"), "{page}");
         assert!(page.contains("<td>12.5</td><td>40.0</td>"), "{page}");
         assert!(page.contains("skipped: there is no thread"));
         assert!(!page.contains("zero-copy send is worth"));
