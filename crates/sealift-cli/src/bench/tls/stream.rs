@@ -19,7 +19,8 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// A connection.
 pub(super) enum Stream {
-    Plain(TcpStream),
+    /// Sent by so many system calls.
+    Plain(TcpStream, u64),
     /// Sealed by whoever writes.
     Written(TlsStream),
     /// Given away to an engine.
@@ -44,7 +45,7 @@ impl Stream {
         config: Option<&Arc<ClientConfig>>,
     ) -> Result<Self, String> {
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
-        let Some(config) = config else { return Ok(Self::Plain(socket)) };
+        let Some(config) = config else { return Ok(Self::Plain(socket, 0)) };
         let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
         let builder = sealing(kind).map_err(|error| error.to_string())?;
         let stream = builder.connect(socket, config.clone(), name, soon());
@@ -59,7 +60,7 @@ impl Stream {
         config: Option<&Arc<ServerConfig>>,
     ) -> Result<Self, String> {
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
-        let Some(config) = config else { return Ok(Self::Plain(socket)) };
+        let Some(config) = config else { return Ok(Self::Plain(socket, 0)) };
         let builder = opening(kind).map_err(|error| error.to_string())?;
         let stream = builder.accept(socket, config.clone(), soon());
         Ok(Self::Written(stream.map_err(|error| error.to_string())?))
@@ -68,7 +69,14 @@ impl Stream {
     /// Sends all of `bytes`.
     pub(super) fn send(&mut self, bytes: Bytes) -> io::Result<()> {
         match self {
-            Self::Plain(socket) => socket.write_all(&bytes),
+            Self::Plain(socket, system_calls) => {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    *system_calls += 1;
+                    rest = &rest[socket.write(rest)?..];
+                }
+                Ok(())
+            }
             Self::Written(stream) => stream.write_all(&bytes),
             Self::Owned(stream) => stream.send_owned(bytes).map_err(|refused| refused.error.into()),
         }
@@ -77,7 +85,7 @@ impl Stream {
     /// Receives as much as there is; nothing is the end.
     pub(super) fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => socket.read(into),
+            Self::Plain(socket, _) => socket.read(into),
             Self::Written(stream) | Self::Owned(stream) => stream.read(into),
         }
     }
@@ -85,9 +93,10 @@ impl Stream {
     /// Ends the sending half of what took `writes`.
     pub(super) fn finish(mut self, bytes: u64, writes: u64) -> Result<Usage, String> {
         match &mut self {
-            Self::Plain(socket) => {
+            Self::Plain(socket, system_calls) => {
                 socket.shutdown(Shutdown::Write).map_err(|error| error.to_string())?;
-                Ok(Usage { bytes, writes, system_calls: writes, copies_per_byte: 0.0 })
+                let system_calls = *system_calls;
+                Ok(Usage { bytes, writes, system_calls, copies_per_byte: 0.0 })
             }
             Self::Written(stream) | Self::Owned(stream) => {
                 let closed = stream.close(soon()).map_err(|error| error.to_string())?;
@@ -132,7 +141,7 @@ impl Stream {
 
     fn copies_per_byte_opened(&self) -> f64 {
         match self {
-            Self::Plain(_) => 0.0,
+            Self::Plain(..) => 0.0,
             Self::Written(stream) | Self::Owned(stream) => stream.stats().copies_per_byte_opened(),
         }
     }
