@@ -62,6 +62,15 @@ fn assert_nothing_kept(scratch: &Scratch) {
     assert!(!names.iter().any(|name| name.contains("destination")), "{names:?}");
 }
 
+/// Asserts that a listening end warned of a visitor, in a line of its own, and listened on.
+#[track_caller]
+fn assert_warned(receiving: &mut Listening, start: &str) {
+    let line = receiving.line();
+    let expected = format!("sealift: warning: {start}");
+    assert!(line.starts_with(&expected), "{line:?} is not {expected:?}");
+    assert!(line.ends_with(", and this end listens on\n"), "{line:?}");
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -183,16 +192,20 @@ fn figures_and_json_tell_version_suite_records_and_copies() {
 }
 
 #[test]
-fn a_wrong_pin_is_refused_by_name_and_tells_both() {
+fn a_wrong_pin_is_refused_by_name_and_tells_both_and_the_right_one_may_follow() {
     let scratch = Scratch::new();
     let source = scratch.file("source", 1000);
-    let (receiving, url, pin) = sealed_receiver(&scratch.join("destination"), &[]);
+    let destination = scratch.join("destination");
+    let (mut receiving, url, pin) = sealed_receiver(&destination, &["--quiet"]);
     let wrong = format!("sha256:{}", "0".repeat(64));
     let sent = send(&source, &url, &["--pin", &wrong]);
     assert_failed(&sent, &format!("connect on {url}: its key is {pin}, and not {wrong}; compare"));
     let start = format!("accept on {url}: the other end refused this end's certificate");
-    assert_failed(&receiving.finish(), &start);
-    assert_nothing_kept(&scratch);
+    assert_warned(&mut receiving, &start);
+    // Whoever has the right one is still expected.
+    assert_done(&send(&source, &url, &["--pin", &pin]));
+    assert_done(&receiving.finish());
+    assert_same(&source, &destination);
 }
 
 #[test]
@@ -202,7 +215,7 @@ fn without_a_pin_a_certificate_made_for_a_run_is_refused() {
     let certificates = Certificates::new(&scratch);
     // Where a system trusts nobody, that is said before anybody is called.
     for flags in [&[][..], &["--ca", text(&certificates.ca)]] {
-        let (receiving, url, _) = sealed_receiver(&scratch.join("destination"), &[]);
+        let (mut receiving, url, _) = sealed_receiver(&scratch.join("destination"), &[]);
         let sent = send(&source, &url, flags);
         if flags.is_empty() && stderr(&sent).contains("trusts no authorities") {
             assert_failed(&sent, "set up on TLS: this system trusts no authorities");
@@ -211,9 +224,9 @@ fn without_a_pin_a_certificate_made_for_a_run_is_refused() {
         let start = format!("connect on {url}: its certificate is from nobody who is trusted");
         assert_failed(&sent, &start);
         assert!(stderr(&sent).contains("--pin"), "{}", stderr(&sent));
-        assert_eq!(receiving.finish().status.code(), Some(1));
+        assert_warned(&mut receiving, &format!("accept on {url}: "));
     }
-    assert_nothing_kept(&scratch);
+    assert!(!scratch.join("destination").exists());
 }
 
 #[test]
@@ -243,11 +256,12 @@ fn an_authority_vouches_for_the_name() {
     assert_same(&source, &destination);
     fs::remove_file(&destination).unwrap();
     for (name, is_right) in [("localhost", true), ("other.test", false)] {
-        let (receiving, url) = certified_receiver(&destination, &certificates, &[]);
+        let (mut receiving, url) = certified_receiver(&destination, &certificates, &[]);
         let sent = send(&source, &url, &[&ca[..], &["--server-name", name]].concat());
-        let received = receiving.finish();
-        assert_eq!(received.status.success(), is_right, "{name}: {}", stderr(&received));
-        if !is_right {
+        if is_right {
+            assert_done(&receiving.finish());
+        } else {
+            assert_warned(&mut receiving, &format!("accept on {url}: "));
             let start = format!("connect on {url}: its certificate is for ");
             assert_failed(&sent, &start);
             assert!(stderr(&sent).contains("not for other.test; "), "{}", stderr(&sent));
@@ -266,17 +280,16 @@ fn clients_need_a_certificate_where_an_authority_is_named() {
     for (shown, is_right) in
         [(Some(&certificates.client), true), (Some(&certificates.stranger), false), (None, false)]
     {
-        let (receiving, url, pin) = sealed_receiver(&destination, &listening);
+        let (mut receiving, url, pin) = sealed_receiver(&destination, &listening);
         let mut command = sealift();
         command.arg("send").arg(&source).args([&url, "--pin", &pin]);
         if let Some(shown) = shown {
             command.arg("--cert").arg(shown);
         }
         let sent = run(&mut command);
-        let received = receiving.finish();
         if is_right {
             assert_done(&sent);
-            assert_done(&received);
+            assert_done(&receiving.finish());
             assert_same(&source, &destination);
             fs::remove_file(&destination).unwrap();
         } else {
@@ -284,9 +297,9 @@ fn clients_need_a_certificate_where_an_authority_is_named() {
                 Some(_) => "its certificate is from nobody who is trusted here; ",
                 None => "it showed no certificate; ",
             };
-            assert_failed(&received, &format!("accept on {url}: {why}"));
+            assert_warned(&mut receiving, &format!("accept on {url}: {why}"));
             assert_failed(&sent, &format!("send on {url}: the other end refused "));
-            assert_nothing_kept(&scratch);
+            assert!(!destination.exists());
         }
     }
 }
@@ -298,11 +311,10 @@ fn even_a_byte_is_not_sent_in_vain() {
     let certificates = Certificates::new(&scratch);
     let listening = ["--client-ca", text(&certificates.ca)];
     // All of it fits the socket before the other end has judged the certificate.
-    let (receiving, url, pin) = sealed_receiver(&scratch.join("destination"), &listening);
+    let (mut receiving, url, pin) = sealed_receiver(&scratch.join("destination"), &listening);
     let sent = send(&source, &url, &["--pin", &pin]);
     assert_failed(&sent, &format!("send on {url}: the other end refused whoever shows no"));
-    assert_eq!(receiving.finish().status.code(), Some(1));
-    assert_nothing_kept(&scratch);
+    assert_warned(&mut receiving, &format!("accept on {url}: it showed no certificate; "));
 }
 
 #[test]
@@ -313,11 +325,13 @@ fn a_client_may_be_pinned() {
     let certificates = Certificates::new(&scratch);
     let Some(pin) = openssl_pin(&certificates.client, "a_client_may_be_pinned") else { return };
     for (shown, is_right) in [(&certificates.client, true), (&certificates.stranger, false)] {
-        let (receiving, url, server_pin) = sealed_receiver(&destination, &["--pin", &pin]);
+        let (mut receiving, url, server_pin) = sealed_receiver(&destination, &["--pin", &pin]);
         let sent = send(&source, &url, &["--pin", &server_pin, "--cert", text(shown)]);
-        let received = receiving.finish();
         assert_eq!(sent.status.success(), is_right, "{}", stderr(&sent));
-        assert_eq!(received.status.success(), is_right, "{}", stderr(&received));
+        match is_right {
+            true => assert_done(&receiving.finish()),
+            false => assert_warned(&mut receiving, &format!("accept on {url}: ")),
+        }
     }
     assert_same(&source, &destination);
 }
@@ -466,14 +480,60 @@ fn the_idle_timeout_gives_up_on_a_peer_that_stalls() {
     assert_failed(&receiving.finish(), &stalled);
 }
 
+/// A port that is open is visited by whoever scans it. Whoever is expected comes after them.
 #[test]
-fn who_does_not_speak_tls_is_told_so() {
+fn visitors_that_do_not_speak_tls_are_told_of_and_end_nothing() {
     let scratch = Scratch::new();
     let source = scratch.file("source", 100_000);
-    let (receiving, url, _) = sealed_receiver(&scratch.join("destination"), &[]);
-    send(&source, &url.replace("tls:", "tcp:"), &[]);
-    let received = receiving.finish();
-    assert_failed(&received, &format!("accept on {url}: what it says is not TLS; check that"));
+    for sender_listens in [false, true] {
+        let destination = scratch.join("destination");
+        let (mut listening, url, pin) = if sender_listens {
+            let mut command = sealift();
+            command.arg("send").arg(&source).args(["tls://127.0.0.1:0", "--listen", "--quiet"]);
+            let mut sending = listen(&mut command);
+            let pin = pin_of(&mut sending, "sealift receive tls://127.0.0.1:");
+            let url = url(sending.port);
+            (sending, url, pin)
+        } else {
+            sealed_receiver(&destination, &["--quiet"])
+        };
+        // Who says nothing at all and leaves, who asks for HTTP, and who sends a file to tcp://.
+        let visit = || TcpStream::connect(("127.0.0.1", listening.port)).unwrap();
+        drop(visit());
+        let mut scanner = visit();
+        scanner.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        send(&source, &url.replace("tls:", "tcp:"), &[]);
+        assert_warned(&mut listening, &format!("accept on {url}: "));
+        for _ in 0..2 {
+            let start = format!("accept on {url}: what it says is not TLS; check that");
+            assert_warned(&mut listening, &start);
+        }
+        drop(scanner);
+        let file = if sender_listens { &destination } else { &source };
+        let other = if sender_listens { "receive" } else { "send" };
+        let mut command = sealift();
+        match sender_listens {
+            true => command.args([other, &url]).arg(file).args(["--connect", "--pin", &pin]),
+            false => command.arg(other).arg(file).args([&url, "--pin", &pin]),
+        };
+        assert_done(&run(&mut command));
+        assert_done(&listening.finish());
+        assert_same(&source, &destination);
+        fs::remove_file(&destination).unwrap();
+    }
+}
+
+/// However many come before the time is over.
+#[test]
+fn listening_ends_at_its_timeout_although_there_were_visitors() {
+    let scratch = Scratch::new();
+    let flags = ["--timeout", "700ms"];
+    let (mut receiving, url, _) = sealed_receiver(&scratch.join("destination"), &flags);
+    for _ in 0..3 {
+        drop(TcpStream::connect(("127.0.0.1", receiving.port)).unwrap());
+        assert_warned(&mut receiving, &format!("accept on {url}: "));
+    }
+    assert_failed(&receiving.finish(), &format!("accept on {url}: no connection within 700 ms"));
     assert_nothing_kept(&scratch);
 }
 

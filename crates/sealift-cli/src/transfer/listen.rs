@@ -19,6 +19,7 @@ use rustix::net::sockopt;
 
 use super::connect::{resolve, unix_failure};
 use super::connection::{Connection, tcp_socket};
+use super::meeting::Deadline;
 use crate::cleanup::{Pending, on_interrupt};
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure, errno_of, words};
@@ -27,7 +28,7 @@ use crate::failure::{Action, Failure, errno_of, words};
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// One transfer takes one connection.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Who connects while another connection is made is told so when this end stops listening.
+/// Who connects while another end is met is told so when this end stops listening.
 const BACKLOG: i32 = 1024;
 
 /// What listens.
@@ -134,13 +135,8 @@ fn clear_the_way(url: &Endpoint, path: &Path) -> Result<(), Failure> {
 }
 
 impl Listener {
-    /// Waits for the connection, at most for `timeout` (zero: for ever), and stops listening.
-    pub(crate) fn accept(
-        self,
-        url: &Endpoint,
-        timeout: Option<Duration>,
-    ) -> Result<Connection, Failure> {
-        let deadline = timeout.filter(|time| !time.is_zero()).map(|time| Instant::now() + time);
+    /// Waits for a connection until the deadline, if there is one.
+    pub(super) fn accept(&self, url: &Endpoint, deadline: Deadline) -> Result<Connection, Failure> {
         let failed = |error: io::Error| Failure::system(Action::Accept, url, error);
         self.set_nonblocking().map_err(failed)?;
         loop {
@@ -153,12 +149,16 @@ impl Listener {
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(failed(error)),
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if let (Some(Duration::ZERO), Some(after)) = (left, timeout) {
+            let left = deadline.map(|(at, after)| {
+                let left = at.saturating_duration_since(Instant::now());
+                (left, after)
+            });
+            if let Some((Duration::ZERO, after)) = left {
                 let url = url.to_string();
                 return Err(Failure::NotInTime { action: Action::Accept, url, after });
             }
-            self.wait(left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY))).map_err(failed)?;
+            let pause = left.map_or(LOOK_EVERY, |(left, _)| left.min(LOOK_EVERY));
+            self.wait(pause).map_err(failed)?;
         }
     }
 

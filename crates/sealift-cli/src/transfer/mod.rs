@@ -14,6 +14,7 @@ pub(crate) mod connection;
 mod descriptor;
 mod inflow;
 pub(crate) mod listen;
+mod meeting;
 mod outflow;
 mod partial;
 mod patience;
@@ -25,7 +26,7 @@ mod target;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use crate::args::{ReceiveArgs, SendArgs, TransferArgs, TrustArgs};
+use crate::args::{EngineArg, ReceiveArgs, SendArgs, TransferArgs, TrustArgs};
 use crate::cleanup;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
@@ -34,11 +35,12 @@ use crate::terminal::Terminal;
 use crate::trust::{self, OtherEnd, Role};
 use connection::Connection;
 use inflow::Inflow;
+use meeting::{Met, Missed, meet};
 use outflow::{Outflow, how_it_left};
 use patience::Patience;
 use report::{Report, Tls};
 pub(crate) use sealed::failed as tls_failed;
-use sealed::{SealedInflow, SealedOutflow, SealingEngine};
+use sealed::{Handshake, Sealed, SealedInflow, SealedOutflow};
 use source::Source;
 use target::Target;
 
@@ -59,19 +61,23 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
     let mut source = Source::open(&args.source)?;
     report.file = source.name().to_owned();
     let role = Role::new(&args.trust, &args.url, args.listen, terminal)?;
-    let engine = sealed::engine(args.engine)?;
+    let (backend, timeout) = (args.backend.forced(), args.transfer.timeout);
+    let (engine, ktls) = (args.engine, args.trust.ktls());
+    let ready = |role| Handshake::new(role, backend, engine, ktls, timeout);
+    let handshake = role.as_ref().map(ready).transpose()?;
     let progress = Progress::new(terminal, source.size());
     let tell = |url: &Endpoint| {
         tell_other_end(role.as_ref(), url, &args.trust, OtherEnd::Receives, terminal)
     };
-    let (connection, url) =
-        meet(&args.url, args.listen, &args.transfer, terminal, &progress, tell)?;
-    report.met(&url, &connection.peer);
+    let greet = |connection, url: &str| greet(handshake.as_ref(), connection, url);
+    let (met, url) =
+        meet(&args.url, args.listen, &args.transfer, terminal, &progress, tell, greet)?;
+    report.met(&url, met.peer());
     let patience = Patience::new(Action::Send, url.clone(), args.transfer.idle_timeout, terminal);
-    let meeting = Meeting { connection, url, progress, patience, began: Instant::now() };
-    let how = match role {
-        None => send_plain(args, &mut source, meeting, report)?,
-        Some(role) => send_sealed(args, role, engine, &mut source, meeting, report)?,
+    let meeting = Meeting { url, progress, patience, began: Instant::now() };
+    let how = match met {
+        Met::Plain(connection) => send_plain(args, connection, &mut source, meeting, report)?,
+        Met::Sealed(sealed) => send_sealed(*sealed, &mut source, meeting, report)?,
     };
     report.source_changed = source.was_written();
     if report.source_changed {
@@ -83,9 +89,22 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
     Ok(how)
 }
 
-/// Two ends that met, and this end's view of it.
-struct Meeting {
+/// Begins to talk to the other end: sealed, if there is a handshake to be made.
+fn greet(
+    handshake: Option<&Handshake<'_>>,
     connection: Connection,
+    url: &str,
+) -> Result<Met, Missed> {
+    match handshake {
+        None => Ok(Met::Plain(connection)),
+        Some(handshake) => {
+            handshake.shake(connection, url).map(|sealed| Met::Sealed(Box::new(sealed)))
+        }
+    }
+}
+
+/// This end's view of two that met.
+struct Meeting {
     url: String,
     progress: Progress,
     patience: Patience,
@@ -108,11 +127,12 @@ pub(crate) fn tell_other_end(
 
 fn send_plain(
     args: &SendArgs,
+    connection: Connection,
     source: &mut Source,
     meeting: Meeting,
     report: &mut Report,
 ) -> Result<String, Failure> {
-    let Meeting { connection, url, progress, patience, began } = meeting;
+    let Meeting { url, progress, patience, began } = meeting;
     let peer = connection.peer.clone();
     let mut outflow = Outflow::new(connection, args.backend.forced(), url, progress, patience)?;
     let outcome = outflow.run(source);
@@ -126,19 +146,14 @@ fn send_plain(
 }
 
 fn send_sealed(
-    args: &SendArgs,
-    role: Role,
-    engine: Option<SealingEngine>,
+    sealed: Sealed,
     source: &mut Source,
     meeting: Meeting,
     report: &mut Report,
 ) -> Result<String, Failure> {
-    let Meeting { connection, url, progress, patience, began } = meeting;
-    let (backend, timeout) = (args.backend.forced(), args.transfer.timeout);
-    let (ktls, has_engine) = (args.trust.ktls(), engine.is_some());
-    let sealed = sealed::shake_hands(role, connection, backend, engine, ktls, &url, timeout)?;
+    let Meeting { url, progress, patience, began } = meeting;
     let agreed = sealed.agreed.clone();
-    let mut outflow = SealedOutflow::new(sealed, has_engine, url, progress, patience)?;
+    let mut outflow = SealedOutflow::new(sealed, url, progress, patience)?;
     let outcome = outflow.run(source);
     let stats = outflow.stats();
     report.bytes = outflow.bytes();
@@ -189,22 +204,31 @@ fn fill(
 ) -> Result<String, Failure> {
     let listens = !args.connect;
     let role = Role::new(&args.trust, &args.url, listens, terminal)?;
+    let (engine, ktls) = (EngineArg::Inline, args.trust.ktls());
+    let ready = |role| Handshake::new(role, None, engine, ktls, args.transfer.timeout);
+    let handshake = role.as_ref().map(ready).transpose()?;
     let progress = Progress::new(terminal, None);
     let tell =
         |url: &Endpoint| tell_other_end(role.as_ref(), url, &args.trust, OtherEnd::Sends, terminal);
-    let (connection, url) = meet(&args.url, listens, &args.transfer, terminal, &progress, tell)?;
-    report.met(&url, &connection.peer);
+    let greet = |connection, url: &str| greet(handshake.as_ref(), connection, url);
+    let (met, url) = meet(&args.url, listens, &args.transfer, terminal, &progress, tell, greet)?;
+    report.met(&url, met.peer());
     let idle_timeout = args.transfer.idle_timeout;
     let patience = Patience::new(Action::Receive, url.clone(), idle_timeout, terminal);
-    let meeting = Meeting { connection, url, progress, patience, began: Instant::now() };
-    match role {
-        None => fill_plain(target, meeting, report),
-        Some(role) => fill_sealed(args, role, target, meeting, report),
+    let meeting = Meeting { url, progress, patience, began: Instant::now() };
+    match met {
+        Met::Plain(connection) => fill_plain(connection, target, meeting, report),
+        Met::Sealed(sealed) => fill_sealed(*sealed, target, meeting, report),
     }
 }
 
-fn fill_plain(target: &Target, meeting: Meeting, report: &mut Report) -> Result<String, Failure> {
-    let Meeting { connection, url, progress, patience, began } = meeting;
+fn fill_plain(
+    connection: Connection,
+    target: &Target,
+    meeting: Meeting,
+    report: &mut Report,
+) -> Result<String, Failure> {
+    let Meeting { url, progress, patience, began } = meeting;
     let mut inflow = Inflow::new(connection, target, url, progress, patience)?;
     let outcome = inflow.run();
     let figures = inflow.figures();
@@ -217,15 +241,12 @@ fn fill_plain(target: &Target, meeting: Meeting, report: &mut Report) -> Result<
 }
 
 fn fill_sealed(
-    args: &ReceiveArgs,
-    role: Role,
+    sealed: Sealed,
     target: &Target,
     meeting: Meeting,
     report: &mut Report,
 ) -> Result<String, Failure> {
-    let Meeting { connection, url, progress, patience, began } = meeting;
-    let (ktls, timeout) = (args.trust.ktls(), args.transfer.timeout);
-    let sealed = sealed::shake_hands(role, connection, None, None, ktls, &url, timeout)?;
+    let Meeting { url, progress, patience, began } = meeting;
     let agreed = sealed.agreed.clone();
     let how = agreed.version.to_owned();
     let mut inflow = SealedInflow::new(sealed, target, url, progress, patience)?;
@@ -236,28 +257,6 @@ fn fill_sealed(
     report.copies_per_byte = Some(KERNEL_COPIES + tls.copies_per_byte_opened);
     report.tls = Some(tls);
     outcome.map(|()| how)
-}
-
-/// Connects to the other end, or waits for it; says where, with the port that was got.
-fn meet(
-    url: &Endpoint,
-    listens: bool,
-    args: &TransferArgs,
-    terminal: &Terminal,
-    progress: &Progress,
-    tell: impl FnOnce(&Endpoint),
-) -> Result<(Connection, String), Failure> {
-    if !listens {
-        progress.wait_for(&format!("connecting to {url}"));
-        return connect::connect(url, args.timeout).map(|connection| (connection, url.to_string()));
-    }
-    let (listener, got) = listen::listen(url)?;
-    if url.wants_any_port() {
-        terminal.say(&format!("listening on {got}"));
-    }
-    tell(&got);
-    progress.wait_for(&format!("listening on {got}"));
-    listener.accept(&got, args.timeout).map(|connection| (connection, got.to_string()))
 }
 
 fn watch_signals() -> Result<(), Failure> {

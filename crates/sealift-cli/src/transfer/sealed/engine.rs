@@ -7,13 +7,13 @@ use crate::args::EngineArg;
 use crate::failure::{Action, Failure};
 
 /// An engine for one stream.
-pub(in crate::transfer) type SealingEngine = Box<dyn Engine<Bytes, Frame>>;
+pub(super) type SealingEngine = Box<dyn Engine<Bytes, Frame>>;
 
 /// The engine that was chosen, unless that is the thread that reads.
 ///
 /// # Errors
 /// Why it is not to be had here.
-pub(in crate::transfer) fn engine(choice: EngineArg) -> Result<Option<SealingEngine>, Failure> {
+pub(super) fn engine(choice: EngineArg) -> Result<Option<SealingEngine>, Failure> {
     let refused = |name: &str, why: String| {
         let remedy = "leave --engine out, and the thread that reads seals";
         Failure::explained(Action::SetUp, format!("the {name} engine"), why, remedy)

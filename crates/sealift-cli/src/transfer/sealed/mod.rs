@@ -20,14 +20,16 @@ use std::time::{Duration, Instant};
 
 use rustls::{Error as RustlsError, ProtocolVersion};
 use sealift::io::Backend;
-use sealift::tls::{self, Ktls, TlsStream};
+use sealift::tls::{self, Ktls, TlsStream, TlsStreamBuilder};
 use serde::Serialize;
 
 use super::connection::{Connection, Peer};
+use super::meeting::Missed;
+use crate::args::EngineArg;
 use crate::failure::{Action, Failure};
 use crate::quantity::DURATION_MAX;
 use crate::trust::{self, Role};
-pub(super) use engine::{SealingEngine, engine};
+use engine::engine as sealing_engine;
 pub(super) use inflow::SealedInflow;
 pub(super) use outflow::SealedOutflow;
 
@@ -46,9 +48,11 @@ pub(super) struct Sealed {
     stream: TlsStream,
     /// The same socket, to watch it and to end it.
     socket: OwnedFd,
-    peer: Peer,
+    pub(super) peer: Peer,
     /// This end connected, and in TLS 1.3 does not know yet whether its certificate was taken.
     may_be_refused: bool,
+    /// An engine seals for it, while this end reads on.
+    has_engine: bool,
     pub(super) agreed: Agreed,
 }
 
@@ -61,55 +65,86 @@ pub(crate) struct Agreed {
     pub(crate) suite: String,
 }
 
-/// Shakes hands within `timeout` (zero: for ever).
-///
-/// # Errors
-/// Whom this end did not trust, or the other; what the connection died of.
-pub(super) fn shake_hands(
-    role: Role,
-    connection: Connection,
-    backend: Option<Backend>,
-    engine: Option<SealingEngine>,
-    ktls: Ktls,
-    url: &str,
-    timeout: Option<Duration>,
-) -> Result<Sealed, Failure> {
-    let Connection { socket, peer } = connection;
-    let action = match &role {
-        Role::Client { .. } => Action::Connect,
-        Role::Server { .. } => Action::Accept,
-    };
-    let watched = socket.try_clone().map_err(|error| Failure::system(action, url, error))?;
-    let timeout = timeout.unwrap_or(TIMEOUT);
-    let deadline = Instant::now() + if timeout.is_zero() { DURATION_MAX } else { timeout };
-    let frames = sealift::Pool::builder().frames(FRAMES).frame_bytes(FRAME_RECORDS * RECORD_BYTES);
-    // Registered huge pages make a stream's packets weigh more than they are (`../outflow.rs`).
-    let pool = frames.huge_pages(false).build();
-    let pool = pool.map_err(|error| Failure::library(Action::SetUp, url, error))?;
-    let mut builder = TlsStream::builder().pool(&pool).frames_in_flight(FRAMES).ktls(ktls);
-    if let Some(backend) = backend {
-        builder = builder.backend(backend);
+/// A handshake, ready to be made with one visitor after the other.
+pub(super) struct Handshake<'a> {
+    role: &'a Role,
+    builder: TlsStreamBuilder,
+    engine: EngineArg,
+    timeout: Duration,
+}
+
+impl<'a> Handshake<'a> {
+    /// With `timeout` (zero: for ever); who listens gives nobody more than 30 seconds.
+    ///
+    /// # Errors
+    /// What this end lacks, whoever comes.
+    pub(super) fn new(
+        role: &'a Role,
+        backend: Option<Backend>,
+        engine: EngineArg,
+        ktls: Ktls,
+        timeout: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        // Each stream needs an engine of its own; this one is to know that there is one.
+        drop(sealing_engine(engine)?);
+        let frames = sealift::Pool::builder().frames(FRAMES);
+        // Registered huge pages make a stream's packets weigh more than they are (`../outflow.rs`).
+        let pool = frames.frame_bytes(FRAME_RECORDS * RECORD_BYTES).huge_pages(false).build();
+        let pool = pool.map_err(|error| Failure::library(Action::SetUp, "TLS", error))?;
+        let mut builder = TlsStream::builder().pool(&pool).frames_in_flight(FRAMES).ktls(ktls);
+        if let Some(backend) = backend {
+            builder = builder.backend(backend);
+        }
+        let forever = |time: Duration| if time.is_zero() { DURATION_MAX } else { time };
+        let timeout = match role {
+            Role::Client { .. } => timeout.map_or(TIMEOUT, forever),
+            Role::Server { .. } => timeout.map_or(TIMEOUT, forever).min(TIMEOUT),
+        };
+        Ok(Self { role, builder, engine, timeout })
     }
-    if let Some(engine) = engine {
-        builder = builder.sealing_engine(engine);
+
+    /// Shakes hands.
+    ///
+    /// # Errors
+    /// Whom this end did not trust, or the other; what the connection died of.
+    pub(super) fn shake(&self, connection: Connection, url: &str) -> Result<Sealed, Missed> {
+        let Connection { socket, peer } = connection;
+        let action = match self.role {
+            Role::Client { .. } => Action::Connect,
+            Role::Server { .. } => Action::Accept,
+        };
+        let here = |error| Missed::Here(Failure::system(action, url, error));
+        let watched = socket.try_clone().map_err(here)?;
+        let deadline = Instant::now() + self.timeout;
+        let mut builder = self.builder.clone();
+        let engine = sealing_engine(self.engine).map_err(Missed::Here)?;
+        let has_engine = engine.is_some();
+        if let Some(engine) = engine {
+            builder = builder.sealing_engine(engine);
+        }
+        let shaken = match self.role {
+            Role::Client { config, name } => {
+                builder.connect(socket, config.clone(), name.clone(), deadline)
+            }
+            Role::Server { config, .. } => builder.accept(socket, config.clone(), deadline),
+        };
+        let after = self.timeout;
+        let stream = shaken.map_err(|error| match error {
+            tls::Error::Deadline => {
+                Missed::Them(Failure::NotInTime { action, url: url.to_owned(), after })
+            }
+            tls::Error::KernelTls { .. } => Missed::Here(failed(action, url, &error)),
+            error => Missed::Them(failed(action, url, &error)),
+        })?;
+        let is_tls13 = stream.protocol_version() == ProtocolVersion::TLSv1_3;
+        let agreed = Agreed {
+            version: if is_tls13 { "TLS 1.3" } else { "TLS 1.2" },
+            suite: format!("{:?}", stream.negotiated_cipher_suite().suite()),
+        };
+        tracing::debug!(version = agreed.version, suite = agreed.suite, "sealed");
+        let may_be_refused = is_tls13 && matches!(self.role, Role::Client { .. });
+        Ok(Sealed { stream, socket: watched, peer, may_be_refused, has_engine, agreed })
     }
-    let is_client = matches!(role, Role::Client { .. });
-    let shaken = match role {
-        Role::Client { config, name } => builder.connect(socket, config, name, deadline),
-        Role::Server { config, .. } => builder.accept(socket, config, deadline),
-    };
-    let stream = shaken.map_err(|error| match error {
-        tls::Error::Deadline => Failure::NotInTime { action, url: url.to_owned(), after: timeout },
-        error => failed(action, url, &error),
-    })?;
-    let is_tls13 = stream.protocol_version() == ProtocolVersion::TLSv1_3;
-    let agreed = Agreed {
-        version: if is_tls13 { "TLS 1.3" } else { "TLS 1.2" },
-        suite: format!("{:?}", stream.negotiated_cipher_suite().suite()),
-    };
-    tracing::debug!(version = agreed.version, suite = agreed.suite, "sealed");
-    let may_be_refused = is_client && is_tls13;
-    Ok(Sealed { stream, socket: watched, peer, may_be_refused, agreed })
 }
 
 /// What an error of the library means to a person.

@@ -75,12 +75,11 @@ pub(in crate::transfer) struct SealedOutflow {
 impl SealedOutflow {
     pub(in crate::transfer) fn new(
         sealed: Sealed,
-        has_engine: bool,
         url: String,
         progress: Progress,
         patience: Patience,
     ) -> Result<Self, Failure> {
-        let Sealed { stream, socket, peer, may_be_refused, agreed } = sealed;
+        let Sealed { stream, socket, peer, may_be_refused, has_engine, agreed } = sealed;
         let frames = if has_engine { ENGINE_FRAMES } else { 1 };
         let pool = Pool::builder().frames(frames).frame_bytes(READ_BYTES).huge_pages(false);
         let pool = pool.build().map_err(|error| Failure::library(Action::SetUp, &url, error))?;
