@@ -419,8 +419,8 @@ impl Outflow {
             if let Some(lease) = self.frames.try_lease(in_flight)? {
                 return Ok(lease);
             }
-            // Frames come home from this stream, or from whoever shares the pool. While the engine is
-            // waited for, nobody else asks the kernel.
+            // Frames come home from this stream, or from whoever shares the pool. Nobody else asks
+            // the kernel for them while the engine is waited for.
             if !self.is_idle() && self.drain() {
                 continue;
             }
