@@ -427,7 +427,7 @@ mod tests {
             "sealift receive tls://:0 out --cert c --client-ca ca.pem",
             "sealift tunnel tcp://127.0.0.1:1 tls://h:1 --max-connections 7 --timeout 5s --grace 0",
             "sealift tunnel tls://:1 unix:/s --cert c --client-ca ca.pem --stats --json -v",
-            "sealift tunnel unix:/s tls://h:1 --insecure --metrics 9100",
+            "sealift tunnel unix:/s tls://h:1 --insecure --metrics 9100 --engine ipsec-mb",
             "sealift man --dir /tmp",
             "sealift completions zsh",
         ] {

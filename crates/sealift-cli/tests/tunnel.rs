@@ -234,7 +234,7 @@ fn told_to_stop_it_lets_connections_end() {
         let output = tunnel.finish();
         let words = stderr(&output);
         assert!(output.status.success(), "{}: {words}", output.status);
-        let waits = "sealift: no longer listening; waiting for 1 connections, for 30 s at most";
+        let waits = "sealift: no longer listening; waiting for 1 connection, for 30 s at most";
         assert!(words.starts_with(waits), "{words}");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["command"], "tunnel");
@@ -330,5 +330,50 @@ fn two_sides_of_a_kind_are_wrong_usage() {
         let output = run(sealift().args(["tunnel", listens, target]));
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn every_engine_seals_the_same() {
+    let test = "every_engine_seals_the_same";
+    for engine in ["auto", "workers", "ipsec-mb"] {
+        let program = Program::echo(3);
+        let (opening, pin) = opening_tunnel(&program.url(), &[]);
+        let url = format!("tls://127.0.0.1:{}", opening.port);
+        let arguments = ["tunnel", "tcp://127.0.0.1:0", &url, "--pin", &pin, "--engine", engine];
+        if engine == "ipsec-mb" {
+            let mut tunnel = start(sealift().args(arguments));
+            let mut line = String::new();
+            let stderr = tunnel.child().stderr.take().unwrap();
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(stderr), &mut line).unwrap();
+            if line.starts_with("sealift: set up on the ipsec-mb engine: ") {
+                skip(&format!("{test}: ipsec-mb"), "needs the package libipsec-mb1");
+                continue;
+            }
+        }
+        let sealing = listen(sealift().args(arguments).arg("--json"));
+        let clients = (0..3).map(|number| {
+            let client = connect(sealing.port);
+            thread::spawn(move || {
+                let mut writing = client.try_clone().unwrap();
+                let writer = thread::spawn(move || {
+                    writing.write_all(&pattern(number, LARGE)).unwrap();
+                    writing.shutdown(Shutdown::Write).unwrap();
+                });
+                let (read, end) = read_all(&client);
+                writer.join().unwrap();
+                assert!(end == Ok(()) && read == pattern(number, LARGE), "{engine}");
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        sealing.running.signal("TERM");
+        let output = sealing.finish();
+        assert!(output.status.success(), "{engine}: {}", stderr(&output));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let jobs = report["engine_jobs"].as_u64().unwrap();
+        assert_eq!(jobs > 100, engine != "auto", "{engine}: {report}");
+        assert_eq!(report["engine_failures"], 0, "{engine}");
+        assert_eq!(report["bytes_sealed"], 3 * LARGE, "{engine}");
     }
 }

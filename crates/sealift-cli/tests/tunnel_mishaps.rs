@@ -138,7 +138,8 @@ fn round(number: usize, mishap: Mishap, bytes: usize) -> usize {
     let target = format!("tcp://{}", listener.local_addr().unwrap());
     let (opening, pin) = opening_tunnel(&target, &["--timeout", "5s"]);
     let between = relay(opening.port, bytes, mishap);
-    let sealing = sealing_tunnel(between, &pin, &["--timeout", "5s"]);
+    let engine = ["auto", "workers"][number % 2];
+    let sealing = sealing_tunnel(between, &pin, &["--timeout", "5s", "--engine", engine]);
     let before_end = bytes.min(LEN - 1);
     let reset_after = matches!(mishap, Mishap::SenderReset).then_some(before_end);
     let gone_after = matches!(mishap, Mishap::ReceiverGone).then_some(before_end);

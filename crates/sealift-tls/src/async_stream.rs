@@ -119,18 +119,31 @@ impl AsyncTlsStream {
     /// As [`TlsStream::send_owned`].
     pub async fn send_owned(&mut self, bytes: impl Into<Bytes>) -> Result<(), Refused> {
         let mut rest = bytes.into();
-        poll_fn(|context| {
-            loop {
-                match self.stream.send_owned(std::mem::take(&mut rest)) {
-                    Err(Refused { rest: left, error: Error::Deadline }) => rest = left,
-                    outcome => return Poll::Ready(outcome),
-                }
-                if let Err(error) = ready!(self.poll_news(context)) {
-                    return Poll::Ready(Err(Refused { rest: std::mem::take(&mut rest), error }));
+        let given = poll_fn(|context| self.poll_send_owned(context, &mut rest)).await;
+        given.map_err(|error| Refused { rest, error })
+    }
+
+    /// The same for those who poll: what is not taken yet stays in `rest`, for the next call.
+    ///
+    /// # Errors
+    /// As [`TlsStream::send_owned`].
+    pub fn poll_send_owned(
+        &mut self,
+        context: &mut Context<'_>,
+        rest: &mut Bytes,
+    ) -> Poll<Result<()>> {
+        loop {
+            match self.stream.send_owned(std::mem::take(rest)) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(Refused { rest: left, error }) => {
+                    *rest = left;
+                    if !matches!(error, Error::Deadline) {
+                        return Poll::Ready(Err(error));
+                    }
                 }
             }
-        })
-        .await
+            ready!(self.poll_news(context))?;
+        }
     }
 
     /// Updates the key to seal with, and asks the peer to update its own.

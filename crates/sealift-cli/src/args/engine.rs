@@ -7,9 +7,9 @@ use clap::ValueEnum;
 pub(crate) enum EngineArg {
     /// What is best here; today that is inline
     Auto,
-    /// The core that reads the source
+    /// The core that reads what is to be sealed
     Inline,
-    /// The other cores, while one reads the source
+    /// The other cores, while one reads
     Workers,
     /// Intel's multi-buffer library, if it is installed
     IpsecMb,

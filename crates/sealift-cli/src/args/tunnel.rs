@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{TrustArgs, WordsArgs, parse_time, url_parser};
+use super::{EngineArg, TrustArgs, WordsArgs, parse_time, url_parser};
 use crate::endpoint::Endpoint;
 use crate::terminal::shown;
 
@@ -53,7 +53,13 @@ pub(crate) struct TunnelArgs {
     /// How long connections may take to end by themselves after SIGINT or SIGTERM
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30s")]
     pub(crate) grace: Duration,
-    /// Tell Prometheus the figures, at http://ADDR/metrics: [ADDRESS:]PORT [default address: 127.0.0.1]
+    /// What seals
+    ///
+    /// Every connection has an engine of its own: workers, which are threads, are for few
+    /// connections with much to send.
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    pub(crate) engine: EngineArg,
+    /// Tell Prometheus the figures, at /metrics of PORT, of this machine only, or of ADDRESS:PORT
     ///
     /// Whoever can connect there can read them. Port 0 is any free one, which is printed.
     #[arg(long, value_name = "ADDR", value_parser = metrics_address)]

@@ -39,8 +39,8 @@ use meeting::{Met, Missed, meet};
 use outflow::{Outflow, how_it_left};
 use patience::Patience;
 use report::{Report, Tls};
-pub(crate) use sealed::failed as tls_failed;
 use sealed::{Handshake, Sealed, SealedInflow, SealedOutflow};
+pub(crate) use sealed::{failed as tls_failed, sealing_engine};
 use source::Source;
 use target::Target;
 

@@ -6,14 +6,16 @@
 //! What comes faster than it goes waits where it is: nothing is read while bytes are held.
 
 use std::io;
-use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use prometheus_client::metrics::counter::Counter;
+use sealift::tls::{AsyncTlsStream, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::buffers::{Buffer, Buffers};
+use super::buffers::Buffers;
+use super::plain::Plain;
 
 /// Steps in one go: then it is the turn of others.
 const MOST_STEPS: usize = 32;
@@ -22,7 +24,7 @@ const MOST_STEPS: usize = 32;
 #[derive(Debug)]
 enum Step {
     Reading,
-    Writing { buffer: Buffer, left: Range<usize> },
+    Writing { left: Bytes },
     Ending,
     Ended,
 }
@@ -36,6 +38,25 @@ pub(super) enum Broken {
     Target(io::Error),
     /// That side would not hear of the end.
     End(io::Error),
+}
+
+/// Where bytes go.
+pub(super) trait Sink: AsyncWrite + Unpin {
+    /// Takes from the front of `left`; ready when it took something.
+    fn poll_take(&mut self, context: &mut Context<'_>, left: &mut Bytes) -> Poll<io::Result<()>> {
+        let written = ready!(Pin::new(self).poll_write(context, left))?;
+        drop(left.split_to(written));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Sink for Plain {}
+
+impl Sink for AsyncTlsStream {
+    /// They are sealed from where they are, here or by an engine.
+    fn poll_take(&mut self, context: &mut Context<'_>, left: &mut Bytes) -> Poll<io::Result<()>> {
+        self.poll_send_owned(context, left).map_err(io::Error::from)
+    }
 }
 
 /// One direction.
@@ -58,17 +79,17 @@ impl Carry {
         &mut self,
         from: &mut R,
         to: &mut W,
-        buffers: &Buffers,
+        buffers: &Arc<Buffers>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        W: Sink,
     {
         for _ in 0..MOST_STEPS {
             match &self.step {
                 Step::Reading => ready!(self.poll_read(from, to, buffers, context))?,
-                Step::Writing { .. } => ready!(self.poll_write(to, buffers, context))?,
+                Step::Writing { .. } => ready!(self.poll_write(to, context))?,
                 Step::Ending => {
                     ready!(Pin::new(&mut *to).poll_shutdown(context)).map_err(Broken::End)?;
                     self.step = Step::Ended;
@@ -84,30 +105,26 @@ impl Carry {
         &mut self,
         from: &mut R,
         to: &mut W,
-        buffers: &Buffers,
+        buffers: &Arc<Buffers>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        W: Sink,
     {
         let mut buffer = buffers.take();
-        let mut into = ReadBuf::new(&mut buffer);
-        let read = Pin::new(from).poll_read(context, &mut into);
+        let mut into = ReadBuf::new(buffer.room());
+        let read = Pin::new(from).poll_read(context, &mut into).map_err(Broken::Source);
         let count = into.filled().len();
-        match read {
-            Poll::Ready(Ok(())) if count > 0 => {
-                self.step = Step::Writing { buffer, left: 0..count };
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Ready(Ok(())) => self.step = Step::Ending,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
-            Poll::Pending => {}
-        }
-        buffers.give(buffer);
-        if read.is_ready() {
+        if read?.is_ready() {
+            buffer.set_read(count);
+            self.step = match count {
+                0 => Step::Ending,
+                _ => Step::Writing { left: Bytes::from_owner(buffer) },
+            };
             return Poll::Ready(Ok(()));
         }
+        drop(buffer);
         // Nobody else sees to what a write left behind.
         if self.is_unflushed {
             ready!(Pin::new(to).poll_flush(context)).map_err(Broken::Target)?;
@@ -116,20 +133,18 @@ impl Carry {
         Poll::Pending
     }
 
-    fn poll_write<W: AsyncWrite + Unpin>(
+    fn poll_write<W: Sink>(
         &mut self,
         to: &mut W,
-        buffers: &Buffers,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
-        let Step::Writing { buffer, left } = &mut self.step else { return Poll::Ready(Ok(())) };
-        let written = ready!(Pin::new(to).poll_write(context, &buffer[left.clone()]));
-        let written = written.map_err(Broken::Target)?;
-        self.moved.inc_by(written as u64);
+        let Step::Writing { left } = &mut self.step else { return Poll::Ready(Ok(())) };
+        let before = left.len();
+        let taken = to.poll_take(context, left);
+        self.moved.inc_by((before - left.len()) as u64);
         self.is_unflushed = true;
-        left.start += written;
-        if left.start == left.end {
-            buffers.give(std::mem::take(buffer));
+        ready!(taken).map_err(Broken::Target)?;
+        if left.is_empty() {
             self.step = Step::Reading;
         }
         Poll::Ready(Ok(()))
@@ -141,13 +156,15 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    impl Sink for DuplexStream {}
 
     async fn run(
         carry: &mut Carry,
         from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
-        buffers: &Buffers,
+        to: &mut impl Sink,
+        buffers: &Arc<Buffers>,
     ) -> Result<(), Broken> {
         poll_fn(|context| carry.poll(from, to, buffers, context)).await
     }
@@ -167,7 +184,7 @@ mod tests {
             target.read_to_end(&mut read).await.unwrap();
             read
         });
-        let (mut carry, buffers) = (Carry::new(Counter::default()), Buffers::default());
+        let (mut carry, buffers) = (Carry::new(Counter::default()), Arc::default());
         run(&mut carry, &mut from, &mut to, &buffers).await.unwrap();
         assert!(matches!(carry.step, Step::Ended));
         assert_eq!(carry.moved.get(), 300_000);
@@ -180,13 +197,13 @@ mod tests {
         let (mut source, mut from) = duplex(1 << 20);
         let (mut to, _target) = duplex(10);
         source.write_all(&vec![1; 1 << 20]).await.unwrap();
-        let (mut carry, buffers) = (Carry::new(Counter::default()), Buffers::default());
+        let (mut carry, buffers) = (Carry::new(Counter::default()), Arc::default());
         let waiting = run(&mut carry, &mut from, &mut to, &buffers);
         let soon = std::time::Duration::from_millis(50);
         tokio::time::timeout(soon, waiting).await.unwrap_err();
-        let Step::Writing { buffer, left } = &carry.step else { panic!("{:?}", carry.step) };
-        let (len, written) = (buffer.len(), carry.moved.get() as usize);
-        assert_eq!((left.clone(), written), (10..len, 10));
+        let Step::Writing { left } = &carry.step else { panic!("{:?}", carry.step) };
+        assert_eq!(carry.moved.get(), 10);
+        let len = left.len() + 10;
         // One buffer was taken from the source, and no more fits there now.
         source.write_all(&vec![2; len]).await.unwrap();
         let more = source.write_all(&[3]);
@@ -197,7 +214,7 @@ mod tests {
     async fn what_idles_holds_no_buffer() {
         let (_source, mut from) = duplex(10);
         let (mut to, _target) = duplex(10);
-        let (mut carry, buffers) = (Carry::new(Counter::default()), Buffers::default());
+        let (mut carry, buffers) = (Carry::new(Counter::default()), Arc::default());
         let waiting = run(&mut carry, &mut from, &mut to, &buffers);
         let soon = std::time::Duration::from_millis(20);
         tokio::time::timeout(soon, waiting).await.unwrap_err();

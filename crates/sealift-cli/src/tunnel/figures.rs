@@ -1,6 +1,7 @@
 //! What the tunnel has done so far: counted once, for the status line, `--stats`, `--json` and
 //! `--metrics` alike.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -8,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use rustls::HandshakeKind;
-use sealift::tls;
+use sealift::tls::{self, Offload};
 
 use super::outcome::Outcome;
 
@@ -43,6 +44,12 @@ pub(super) struct Figures {
     /// Sealed bytes that the kernel took and let go of, by what became of them.
     pub(super) wire: Labelled,
     pub(super) refusals: Labelled,
+    /// What engines did: jobs, and those that failed, or were done here after all.
+    pub(super) engine_jobs: Counter,
+    pub(super) engine_failures: Counter,
+    pub(super) engine_fallbacks: Counter,
+    /// The most jobs that one had at a time.
+    pub(super) engine_depth: Gauge,
     pub(super) handshakes: Labelled,
     pub(super) handshake_seconds: Histogram,
 }
@@ -61,6 +68,10 @@ impl Figures {
             key_updates: Family::default(),
             wire: Family::default(),
             refusals: Family::default(),
+            engine_jobs: Counter::default(),
+            engine_failures: Counter::default(),
+            engine_fallbacks: Counter::default(),
+            engine_depth: Gauge::default(),
             handshakes: Family::default(),
             handshake_seconds: Histogram::new(exponential_buckets(start, factor, count)),
         };
@@ -100,6 +111,15 @@ impl Figures {
         let grown = |of: fn(&tls::Stats) -> u64| of(now).saturating_sub(of(before));
         self.records_sealed.inc_by(grown(|stats| stats.records_sealed));
         self.records_opened.inc_by(grown(|stats| stats.records_opened));
+        let offloaded = |of: fn(&Offload) -> u64| {
+            let of = |stats: &tls::Stats| stats.sealing.as_ref().map_or(0, of);
+            of(now).saturating_sub(of(before))
+        };
+        self.engine_jobs.inc_by(offloaded(|engine| engine.jobs));
+        self.engine_failures.inc_by(offloaded(|engine| engine.failed));
+        self.engine_fallbacks.inc_by(offloaded(|engine| engine.fallbacks));
+        let depth = now.sealing.map_or(0, |engine| engine.depth_high).cast_signed();
+        self.engine_depth.inner().fetch_max(depth, Ordering::Relaxed);
         let by_way = |family: &Labelled, name, way, count| {
             let label: Label = [(name, way)];
             family.get_or_create(&label).inc_by(count);
@@ -126,6 +146,9 @@ impl Figures {
             ("wire_bytes_zero_copied", by(&self.wire, "outcome", WAYS[0])),
             ("wire_bytes_copied", by(&self.wire, "outcome", WAYS[1])),
             ("wire_bytes_plain", by(&self.wire, "outcome", WAYS[2])),
+            ("engine_jobs", self.engine_jobs.get()),
+            ("engine_failures", self.engine_failures.get()),
+            ("engine_fallbacks", self.engine_fallbacks.get()),
             ("handshakes_full", by(&self.handshakes, "kind", HANDSHAKES[0])),
             ("handshakes_resumed", by(&self.handshakes, "kind", HANDSHAKES[1])),
         ]

@@ -126,10 +126,13 @@ fn page(
 /// Names all figures.
 fn registry(figures: &Figures) -> Registry {
     let mut all = Registry::with_prefix("sealift_tunnel");
-    let counts: [(&str, &str, &Counter); 3] = [
+    let counts: [(&str, &str, &Counter); 6] = [
         ("connections_accepted", "Connections accepted", &figures.accepted),
         ("sealed_records", "Records of data sealed", &figures.records_sealed),
         ("opened_records", "Records of data opened", &figures.records_opened),
+        ("engine_jobs", "Jobs that engines took", &figures.engine_jobs),
+        ("engine_failures", "Jobs that engines failed to do", &figures.engine_failures),
+        ("engine_fallbacks", "Jobs done here after all", &figures.engine_fallbacks),
     ];
     for (name, help, counter) in counts {
         all.register(name, help, counter.clone());
@@ -153,6 +156,9 @@ fn registry(figures: &Figures) -> Registry {
     all.register_with_unit("wire_sent", help, Unit::Bytes, wire);
     let (seconds, help) = (figures.handshake_seconds.clone(), "How long handshakes took");
     all.register_with_unit("handshake", help, Unit::Seconds, seconds);
+    let (depth, help) =
+        (figures.engine_depth.clone(), "The most jobs that an engine had at a time");
+    all.register("engine_depth_most", help, depth);
     all.register("connections_open", "Connections that there are", figures.open.clone());
     all
 }

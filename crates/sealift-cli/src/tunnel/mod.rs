@@ -39,7 +39,7 @@ use crate::progress::Progress;
 use crate::quantity;
 use crate::terminal::Terminal;
 use crate::transfer::connection::Connection;
-use crate::transfer::{check_report, listen, tell_other_end};
+use crate::transfer::{check_report, listen, sealing_engine, tell_other_end};
 use crate::trust::{OtherEnd, Role};
 use arrivals::Arrivals;
 use buffers::Buffers;
@@ -107,6 +107,8 @@ fn try_run(
     // Neither of the two is plain TCP, and `args` has refused it before.
     let Some(role) = role else { return Ok(None) };
     raise_limit();
+    // An engine that is not to be had is told before anybody comes.
+    drop(sealing_engine(args.engine)?);
     let (listener, got) = listen::listen(&args.listen)?;
     report.listen = got.to_string();
     if args.seals() && listener.is_reachable() {
@@ -124,8 +126,7 @@ fn try_run(
         true => (got.clone(), args.target.clone()),
         false => (args.target.clone(), got.clone()),
     };
-    let (target, ktls) = (args.target.clone(), args.trust.ktls());
-    let opening = Opening::new(role, got.clone(), target, args.timeout, ktls);
+    let opening = Opening::new(role, got.clone(), args);
     let tunnel = Arc::new(Tunnel {
         opening,
         openings: Semaphore::new(OPENINGS),
@@ -181,7 +182,8 @@ impl Tunnel {
         let left = self.figures.open.get();
         if left > 0 && !args.grace.is_zero() {
             terminal.notice(&format!(
-                "no longer listening; waiting for {left} connections, for {} at most",
+                "no longer listening; waiting for {}, for {} at most",
+                connections(left.cast_unsigned()),
                 quantity::duration(args.grace)
             ));
         }
@@ -269,14 +271,19 @@ impl Tunnel {
     }
 }
 
+/// A number of connections, in words.
+fn connections(count: u64) -> String {
+    if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
+}
+
 /// Shows the figures to a person who watches.
 async fn watch(figures: Arc<Figures>, terminal: Terminal) {
     let mut progress = Progress::new(&terminal, None);
     while terminal.is_watched() {
         let (sealed, opened) = (figures.sealed.get(), figures.opened.get());
         let how = format!(
-            "{} connections ({} so far, {} sealed, {} opened)",
-            figures.open.get(),
+            "{} ({} so far, {} sealed, {} opened)",
+            connections(figures.open.get().cast_unsigned()),
             figures.accepted.get(),
             quantity::bytes(sealed as f64),
             quantity::bytes(opened as f64)

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use sealift::tls::{self, AsyncTlsStream, Ktls, TlsStream};
+use sealift::tls::{self, AsyncTlsStream, Ktls, TlsStream, TlsStreamBuilder};
 use tokio::task::spawn_blocking;
 
 use super::outcome::{Mishap, Outcome};
+use crate::args::{EngineArg, TunnelArgs};
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::quantity::DURATION_MAX;
 use crate::transfer::connection::{self, Connection};
-use crate::transfer::{connect, tls_failed};
+use crate::transfer::{connect, sealing_engine, tls_failed};
 use crate::trust::Role;
 
 /// Sessions that this end comes back with.
@@ -35,6 +36,7 @@ pub(super) struct Opening {
     listen: Endpoint,
     target: Endpoint,
     timeout: Duration,
+    engine: EngineArg,
     ktls: Ktls,
 }
 
@@ -56,14 +58,11 @@ pub(super) struct Sealed {
 }
 
 impl Opening {
-    pub(super) fn new(
-        role: Role,
-        listen: Endpoint,
-        target: Endpoint,
-        timeout: Duration,
-        ktls: Ktls,
-    ) -> Self {
-        Self { role: resuming(role), listen, target, timeout, ktls }
+    /// What `args` say, listening on `listen`.
+    pub(super) fn new(role: Role, listen: Endpoint, args: &TunnelArgs) -> Self {
+        let (target, timeout) = (args.target.clone(), args.timeout);
+        let (engine, ktls) = (args.engine, args.trust.ktls());
+        Self { role: resuming(role), listen, target, timeout, engine, ktls }
     }
 
     /// Whether visitors come over TLS, and have to speak first.
@@ -85,7 +84,7 @@ impl Opening {
 
     /// Opens the other side for a visitor.
     pub(super) async fn open(&self, visitor: Connection) -> Result<Opened, Mishap> {
-        let builder = TlsStream::builder().ktls(self.ktls);
+        let builder = self.builder()?;
         match &self.role {
             Role::Client { config, name } => {
                 let target = self.reach().await?;
@@ -108,6 +107,16 @@ impl Opening {
                     }
                 }
             }
+        }
+    }
+
+    /// What streams are built from, each with an engine of its own.
+    fn builder(&self) -> Result<TlsStreamBuilder, Mishap> {
+        let builder = TlsStream::builder().ktls(self.ktls);
+        match sealing_engine(self.engine) {
+            Ok(None) => Ok(builder),
+            Ok(Some(engine)) => Ok(builder.sealing_engine(engine)),
+            Err(failure) => Err(Mishap { outcome: Outcome::Failed, failure }),
         }
     }
 

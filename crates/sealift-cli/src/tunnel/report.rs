@@ -62,8 +62,8 @@ impl Report {
             quantity::bytes(count as f64)
         };
         format!(
-            "{} connections in {}: {} sealed, {} opened",
-            self.connections,
+            "{} in {}: {} sealed, {} opened",
+            super::connections(self.connections),
             quantity::duration(Duration::from_secs_f64(self.seconds)),
             bytes("bytes_sealed"),
             bytes("bytes_opened")

@@ -1,4 +1,4 @@
-//! Who seals for a `send`, if not the thread that reads.
+//! Who seals for a `send` or a `tunnel`, if not the thread that reads.
 
 use sealift::crypto::{Engine, IpsecMb, Workers};
 use sealift::tls::{Bytes, Frame};
@@ -7,13 +7,13 @@ use crate::args::EngineArg;
 use crate::failure::{Action, Failure};
 
 /// An engine for one stream.
-pub(super) type SealingEngine = Box<dyn Engine<Bytes, Frame>>;
+pub(crate) type SealingEngine = Box<dyn Engine<Bytes, Frame>>;
 
 /// The engine that was chosen, unless that is the thread that reads.
 ///
 /// # Errors
 /// Why it is not to be had here.
-pub(super) fn engine(choice: EngineArg) -> Result<Option<SealingEngine>, Failure> {
+pub(crate) fn sealing_engine(choice: EngineArg) -> Result<Option<SealingEngine>, Failure> {
     let refused = |name: &str, why: String| {
         let remedy = "leave --engine out, and the thread that reads seals";
         Failure::explained(Action::SetUp, format!("the {name} engine"), why, remedy)

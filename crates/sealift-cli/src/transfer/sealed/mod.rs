@@ -29,7 +29,7 @@ use crate::args::EngineArg;
 use crate::failure::{Action, Failure};
 use crate::quantity::DURATION_MAX;
 use crate::trust::{self, Role};
-use engine::engine as sealing_engine;
+pub(crate) use engine::sealing_engine;
 pub(super) use inflow::SealedInflow;
 pub(super) use outflow::SealedOutflow;
 
