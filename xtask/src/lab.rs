@@ -35,7 +35,7 @@ const NEEDED: [&str; 8] =
     ["qemu-system-x86_64", "busybox", "cpio", "strip", "setpriv", "ldd", "apt-get", "dpkg"];
 
 /// How long one kernel may take, from power-on to power-off.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(900);
 
 const USAGE: &str = "usage: cargo xtask lab [--kernel 6.1|6.12] [--keep] [FILTER…]";
 
