@@ -14,6 +14,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use sealift_io::Backend;
 use sealift_tls::{Bytes, TlsStream};
 use support::engines::sound;
+use support::opening::openers;
 use support::{Authority, case_tls12, case_tls13, deadline, name, tcp_pair};
 
 thread_local! {
@@ -150,5 +151,39 @@ fn a_sealing_engine_costs_no_allocation_per_record() {
         }
         assert!(!stream.close(deadline(20)).unwrap().aborted);
         sink.join().unwrap();
+    }
+}
+
+/// Read in parts and at once, with more ahead of the reader than it reads.
+#[test]
+fn an_opening_engine_costs_no_allocation_per_record() {
+    let (authority, case) = (Authority::new(), case_tls13());
+    for opener in openers("an_opening_engine_costs_no_allocation_per_record") {
+        if !["inline", "workers", "coprocessor", "ipsec-mb"].contains(&opener.name) {
+            continue;
+        }
+        let (near, far) = tcp_pair();
+        let server = authority.server(&case);
+        let sending = thread::spawn(move || {
+            let mut far = TlsStream::accept(far, server, deadline(20)).unwrap();
+            // Until nobody reads any more.
+            while far.write_all(&[5; 100_000]).is_ok() && far.write_all(&[5; 100]).is_ok() {}
+        });
+        let builder = TlsStream::builder().opening_engine((opener.make)(1));
+        let client = authority.client(&case);
+        let mut stream = builder.connect(near, client, name(), deadline(20)).unwrap();
+        let (mut into, mut rounds) = (vec![0; 50_000], Vec::new());
+        while rounds.last() != Some(&0) {
+            let name = opener.name;
+            assert!(rounds.len() < ROUNDS, "{name}: allocations in each round: {rounds:?}");
+            let before = ALLOCATIONS.get();
+            for number in 0..300 {
+                let most = if number % 3 == 0 { 1000 } else { into.len() };
+                assert!(stream.read(&mut into[..most]).unwrap() > 0);
+            }
+            rounds.push(ALLOCATIONS.get() - before);
+        }
+        drop(stream);
+        sending.join().unwrap();
     }
 }
