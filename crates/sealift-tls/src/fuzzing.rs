@@ -4,11 +4,13 @@
 //! bytes. A kind is a record's type, whose bytes are sealed as the peer would, or 0 for bytes that
 //! are received as they are.
 
-use sealift_crypto::Suite;
+use sealift_crypto::{Chaos, Faults, Inline, Suite};
 
+use crate::ahead::{self, OpeningEngine};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
-use crate::inflow::{Inflow, Step};
+use crate::incoming::Incoming;
+use crate::inflow::Step;
 use crate::opening::Opening;
 use crate::post_handshake::Side;
 use crate::record::ContentType;
@@ -20,7 +22,8 @@ const MOST_BYTES: usize = 255;
 const MOST_TICKET_BYTES: usize = 0xffff;
 
 /// Feeds records and garbage to the reading side, and checks that data comes out of what was sealed
-/// and of nothing else, in order.
+/// and of nothing else, in order; and that a reader that opens ahead, on an engine that is late and
+/// out of order, is told the same of it all, received in parts or at once.
 pub fn tls_records(input: &[u8]) {
     // A mistake here is one of the target's own.
     let _ = run(input);
@@ -28,59 +31,127 @@ pub fn tls_records(input: &[u8]) {
 
 fn run(input: &[u8]) -> Result<()> {
     let Some((&choices, mut commands)) = input.split_first() else { return Ok(()) };
-    let tls13 = choices & 1 == 0;
-    let side = if choices & 2 == 0 { Side::Client } else { Side::Server };
-    let mut sealing = Sealing::new(epoch(tls13, 0)?);
-    let mut inflow = Inflow::new(side, Opening::new(epoch(tls13, 0)?), &[]);
-    let mut into = vec![0; if choices & 4 == 0 { 1 } else { MOST_BYTES + 1 }];
-    let (mut sealed, mut read) = (Vec::new(), Vec::new());
-    let mut generation = 0;
+    let mut sealing = Sealing::new(epoch(choices & 1 == 0, 0)?);
+    let mut reader = Reader::new(choices, None)?;
+    let (mut wire, mut sealed) = (Vec::new(), Vec::new());
     while let Some((&[kind, len], rest)) = commands.split_first_chunk() {
         let (bytes, rest) = rest.split_at(rest.len().min(len.into()));
         commands = rest;
-        match ContentType::parse(kind) {
-            Ok(content) => {
-                let mut record = vec![0; sealing.record_bytes(bytes.len())];
-                sealing.seal(content, bytes, &mut record)?;
-                feed(&mut inflow, &record);
-                if content == ContentType::ApplicationData {
-                    sealed.extend_from_slice(bytes);
-                }
-            }
-            Err(_) => feed(&mut inflow, bytes),
-        }
-        loop {
-            match inflow.step(&mut into) {
-                Ok(Step::Data(count)) => read.extend_from_slice(&into[..count]),
-                Ok(Step::Starved) => break,
-                Ok(Step::KeyUpdate { .. }) => {
-                    assert!(tls13, "only TLS 1.3 has key updates");
-                    generation += 1;
-                    sealing.rotate(epoch(tls13, generation)?);
-                    inflow.rotate(epoch(tls13, generation)?);
-                }
-                Ok(Step::Ticket(ticket)) => assert!(ticket.len() <= MOST_TICKET_BYTES),
-                Ok(Step::Renegotiation) => assert!(!tls13, "TLS 1.3 has no renegotiation"),
-                Ok(Step::Ended) => return Ok(()),
-                Err(error) => return Err(error),
+        let mut record = bytes.to_vec();
+        if let Ok(content) = ContentType::parse(kind) {
+            record.resize(sealing.record_bytes(bytes.len()), 0);
+            sealing.seal(content, bytes, &mut record)?;
+            if content == ContentType::ApplicationData {
+                sealed.extend_from_slice(bytes);
             }
         }
-        assert!(sealed.starts_with(&read), "data that nobody sealed");
+        wire.extend_from_slice(&record[..reader.feed(&record)]);
+        let generation = reader.generation;
+        let goes_on = reader.read();
+        for generation in generation..reader.generation {
+            sealing.rotate(epoch(reader.tls13, generation + 1)?);
+        }
+        assert!(sealed.starts_with(&reader.data), "data that nobody sealed");
+        if !goes_on {
+            break;
+        }
     }
+    let faults = Faults { error: 0, death: 0, ..Faults::honest(3) };
+    let chaos = Chaos::new(Inline::new(), faults, wire.len() as u64 ^ u64::from(choices))?;
+    let mut ahead = Reader::new(choices, Some(Box::new(chaos)))?;
+    ahead.read_all(&wire, [usize::MAX, 100, 7, 1][usize::from(choices >> 3) % 4]);
+    assert!(ahead.data == reader.data, "other data");
+    assert_eq!(ahead.steps, reader.steps);
     Ok(())
 }
 
-/// The room is as large as the longest record, so all that is not starved fits.
-fn feed(inflow: &mut Inflow, bytes: &[u8]) {
-    let room = inflow.room();
-    let count = bytes.len().min(room.len());
-    room[..count].copy_from_slice(&bytes[..count]);
-    inflow.received(count);
+/// A reading side, and what it told.
+struct Reader {
+    incoming: Incoming,
+    tls13: bool,
+    into: Vec<u8>,
+    generation: u64,
+    data: Vec<u8>,
+    /// Whatever else there was, and behind how much data.
+    steps: Vec<(usize, String)>,
+}
+
+impl Reader {
+    fn new(choices: u8, engine: Option<OpeningEngine>) -> Result<Self> {
+        let tls13 = choices & 1 == 0;
+        let side = if choices & 2 == 0 { Side::Client } else { Side::Server };
+        let opening = Opening::new(epoch(tls13, 0)?);
+        let into = vec![0; if choices & 4 == 0 { 1 } else { MOST_BYTES + 1 }];
+        let incoming = Incoming::new(engine, side, opening, &[])?;
+        Ok(Self { incoming, tls13, into, generation: 0, data: Vec::new(), steps: Vec::new() })
+    }
+
+    /// Receives what there is room for. That is as large as the longest record, so all that is not
+    /// starved fits.
+    fn feed(&mut self, bytes: &[u8]) -> usize {
+        let room = self.incoming.room().unwrap_or_default();
+        let count = bytes.len().min(room.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        self.incoming.received(count);
+        count
+    }
+
+    /// Receives everything, so much at a time.
+    fn read_all(&mut self, mut wire: &[u8], at_once: usize) {
+        while self.read() && !wire.is_empty() {
+            wire = &wire[self.feed(&wire[..wire.len().min(at_once)])..];
+        }
+    }
+
+    /// Reads what there is; false at the end.
+    fn read(&mut self) -> bool {
+        loop {
+            let step = match self.incoming.step(&mut self.into) {
+                Ok(Step::Data(count)) => {
+                    self.data.extend_from_slice(&self.into[..count]);
+                    continue;
+                }
+                Ok(Step::Starved) => return true,
+                // It gets further each time that it is asked.
+                Ok(Step::Working) => continue,
+                Ok(step) => step,
+                Err(error) => {
+                    self.steps.push((self.data.len(), format!("{error:?}")));
+                    return false;
+                }
+            };
+            self.steps.push((self.data.len(), format!("{step:?}")));
+            if !self.attend(&step) {
+                return false;
+            }
+        }
+    }
+
+    /// Does what a message asks for; false at the end.
+    fn attend(&mut self, step: &Step) -> bool {
+        match step {
+            Step::KeyUpdate { .. } => {
+                assert!(self.tls13, "only TLS 1.3 has key updates");
+                self.generation += 1;
+                match (&mut self.incoming, epoch(self.tls13, self.generation)) {
+                    (Incoming::Direct(inflow), Ok(epoch)) => inflow.rotate(epoch),
+                    (Incoming::Ahead(ahead), Ok(epoch)) => ahead.rotate(epoch),
+                    _ => return false,
+                }
+            }
+            Step::Ticket(ticket) => assert!(ticket.len() <= MOST_TICKET_BYTES),
+            Step::Renegotiation => assert!(!self.tls13, "TLS 1.3 has no renegotiation"),
+            _ => {}
+        }
+        !matches!(step, Step::Ended)
+    }
 }
 
 fn epoch(tls13: bool, generation: u64) -> Result<Epoch> {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&generation.to_le_bytes());
-    Epoch::of(Suite::Aes128Gcm, &key, [0; 12], tls13, None)
+    // It seals, too.
+    let limits = sealift_crypto::Limits { seals: u64::MAX, ..ahead::LIMITS };
+    Epoch::of(Suite::Aes128Gcm, &key, [0; 12], tls13, Some(limits))
         .map_err(|_| Error::Caller { what: "a key of this length is none" })
 }
