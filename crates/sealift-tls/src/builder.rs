@@ -122,12 +122,13 @@ impl TlsStreamBuilder {
         self
     }
 
-    /// For a task of a runtime: without a ring, unless one was asked for. A ring that tasks share
-    /// would wake all of them for each one's answers; a socket wakes its own task.
+    /// For a task of a runtime: by ordinary sends, unless a ring or a backend was asked for. A ring
+    /// that tasks share would wake all of them for each one's answers, and the runtime takes
+    /// `MSG_ZEROCOPY`'s notifications for the socket's end.
     #[cfg(feature = "tokio")]
     pub(crate) fn on_runtime(mut self) -> Self {
         if self.ring.is_none() {
-            self.backend.get_or_insert(Backend::MsgZerocopy);
+            self.backend.get_or_insert(Backend::Copy);
         }
         self
     }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,6 +19,8 @@ use super::sender::Sender;
 /// How long a sender that has nothing under way is left alone: what its caller waits for comes from
 /// elsewhere, as from others who share a pool.
 const NAP: Duration = Duration::from_millis(5);
+/// How long a socket is left alone whose readiness cannot be told from its end.
+const BLINK: Duration = Duration::from_millis(1);
 
 /// Wakes a task when calls of a [`Sender`] that could not go on may be able to, and when its socket
 /// has something to read.
@@ -29,38 +31,59 @@ const NAP: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Watch {
     socket: AsyncFd<Arc<OwnedFd>>,
-    /// What brings news to those who send: the sender's ring, or a duplicate of its socket. Made
-    /// when one first waits for it, which most streams never do.
-    news: Option<AsyncFd<Arc<OwnedFd>>>,
-    /// Made for the first nap.
+    /// If the sender has one. Other tasks may watch it, too.
+    ring: Option<AsyncFd<Arc<OwnedFd>>>,
+    /// Made for the first nap, which most streams never take.
     nap: Option<Pin<Box<Sleep>>>,
     is_napping: bool,
 }
 
 impl Watch {
-    /// Registers the sender's socket with the runtime of the calling task. A runtime watches a
-    /// socket for one at a time.
+    /// Registers the sender with the runtime of the calling task: its socket itself, which a
+    /// runtime watches for one at a time, and a duplicate of its ring.
     ///
     /// # Errors
-    /// [`Error::System`] if it cannot be registered.
+    /// [`Error::System`] if a descriptor cannot be duplicated or registered.
     pub fn new(sender: &Sender) -> Result<Self> {
+        let ring = match sender.ring() {
+            Some(ring) => {
+                let ring = ring.try_clone_to_owned().map_err(system("dup"))?;
+                Some(watch(Arc::new(ring)).map_err(system("epoll_ctl"))?)
+            }
+            None => None,
+        };
         let socket = watch(sender.socket().clone()).map_err(system("epoll_ctl"))?;
-        Ok(Self { socket, news: None, nap: None, is_napping: false })
+        Ok(Self { socket, ring, nap: None, is_napping: false })
     }
 
     /// Ready when the sender may have news since the last time; it may have none after all.
     ///
     /// # Errors
-    /// [`Error::System`] if the runtime has gone, or a descriptor cannot be duplicated.
+    /// [`Error::System`] if the runtime has gone.
     pub fn poll_news(&mut self, sender: &Sender, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.poll_descriptor(sender, context)?.is_ready() {
-            return Poll::Ready(Ok(()));
+        let ready = match &self.ring {
+            Some(ring) => ring.poll_read_ready(context),
+            // A socket's errors wake those who wait to write.
+            None => self.socket.poll_write_ready(context),
+        };
+        let mut pause = sender.retry_in();
+        if let Poll::Ready(ready) = ready {
+            let mut guard = ready.map_err(system("epoll_wait"))?;
+            let is_closed = guard.ready().is_write_closed();
+            // Cleared before the caller looks, so that no later edge is lost.
+            guard.clear_ready();
+            if !is_closed {
+                return Poll::Ready(Ok(()));
+            }
+            // The runtime takes a notification in the error queue for the socket's end, and does
+            // not forget it: it would be ready for ever.
+            pause = Some(pause.map_or(BLINK, |pause| pause.min(BLINK)));
         }
         if sender.poll_news(context).is_ready() {
             return Poll::Ready(Ok(()));
         }
         let idle = (sender.in_flight() == 0).then_some(NAP);
-        if let Some(pause) = sender.retry_in().or(idle) {
+        if let Some(pause) = pause.or(idle) {
             let nap = self.nap.get_or_insert_with(|| Box::pin(sleep(pause)));
             if !self.is_napping {
                 nap.as_mut().reset(Instant::now() + pause);
@@ -72,37 +95,6 @@ impl Watch {
             }
         }
         Poll::Pending
-    }
-
-    fn poll_descriptor(&mut self, sender: &Sender, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let ring = sender.ring();
-        let news = match self.news.take() {
-            Some(news) => news,
-            None => {
-                let watched = ring.unwrap_or_else(|| sender.as_fd());
-                let descriptor = watched.try_clone_to_owned().map_err(system("dup"))?;
-                watch(Arc::new(descriptor)).map_err(system("epoll_ctl"))?
-            }
-        };
-        let ready = match ring {
-            Some(_) => news.poll_read_ready(context),
-            // A socket's errors wake those who wait to write.
-            None => news.poll_write_ready(context),
-        };
-        let Poll::Ready(ready) = ready else {
-            self.news = Some(news);
-            return Poll::Pending;
-        };
-        let mut guard = ready.map_err(system("epoll_wait"))?;
-        let is_closed = guard.ready().is_write_closed();
-        // Cleared before the caller looks, so that no later edge is lost.
-        guard.clear_ready();
-        if !is_closed {
-            self.news = Some(news);
-        }
-        // A notification in the error queue passes for the socket's end, which the runtime does not
-        // forget: such a registration would be ready for ever, and another one is made.
-        Poll::Ready(Ok(()))
     }
 
     /// Ready as long as the socket may have something to read: until that is
