@@ -7,14 +7,15 @@
 //!                                                              that seals for it: Alarm
 //! ```
 //! A reader that waits looks after what is sealed and did not all leave, too: answers to key
-//! updates, and what was written and not flushed.
+//! updates, and what was written and not flushed. So two tasks may wait for the writing side
+//! (`tasks.rs`).
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use crate::builder::TlsStreamBuilder;
 use crate::error::{Error, Refused, Result};
 use crate::link::Wants;
 use crate::stream::TlsStream;
+use crate::tasks::Half;
 
 /// A [`TlsStream`] on a tokio runtime.
 ///
@@ -42,6 +44,8 @@ pub struct AsyncTlsStream {
     alarm: Option<Alarm>,
     /// Of an engine that seals by itself.
     sealing_alarm: Option<Alarm>,
+    /// Wakes all that wait for the writing side.
+    waker: Waker,
     ending: Ending,
 }
 
@@ -70,7 +74,8 @@ impl AsyncTlsStream {
         let link = stream.link();
         let sealing_alarm =
             link.with_outflow(|outflow| outflow.readiness().map(Alarm::new).transpose())?;
-        Ok(Self { stream, watch, alarm, sealing_alarm, ending: Ending::Open })
+        let waker = Waker::from(link.tasks.clone());
+        Ok(Self { stream, watch, alarm, sealing_alarm, waker, ending: Ending::Open })
     }
 
     /// As [`TlsStreamBuilder::connect`]. The handshake runs on a thread for blocking work, so that
@@ -143,7 +148,7 @@ impl AsyncTlsStream {
                     }
                 }
             }
-            ready!(self.poll_news(context))?;
+            ready!(self.poll_news(Half::Writing, context))?;
         }
     }
 
@@ -155,7 +160,7 @@ impl AsyncTlsStream {
         poll_fn(|context| {
             loop {
                 match self.stream.request_key_update() {
-                    Err(Error::Deadline) => ready!(self.poll_news(context))?,
+                    Err(Error::Deadline) => ready!(self.poll_news(Half::Writing, context))?,
                     outcome => return Poll::Ready(outcome),
                 }
             }
@@ -174,7 +179,7 @@ impl AsyncTlsStream {
             loop {
                 let link = self.stream.link();
                 match link.with_outflow(|outflow| outflow.flush(link, Instant::now())) {
-                    Err(Error::Deadline) => ready!(self.poll_news(context))?,
+                    Err(Error::Deadline) => ready!(self.poll_news(Half::Writing, context))?,
                     outcome => return Poll::Ready(outcome),
                 }
             }
@@ -183,10 +188,14 @@ impl AsyncTlsStream {
     }
 
     /// Ready when a write that could not go on may be able to; else the task is woken then, by the
-    /// sender or by the engine that seals.
-    fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+    /// sender, by the engine that seals, or by whoever gets the write on.
+    fn poll_news(&mut self, half: Half, context: &mut Context<'_>) -> Poll<Result<()>> {
         let (link, watch, alarm) = (self.stream.link(), &mut self.watch, &self.sealing_alarm);
         link.with_outflow(|outflow| {
+            if !link.tasks.enlist(half, context) {
+                return Poll::Ready(Ok(()));
+            }
+            let context = &mut Context::from_waker(&self.waker);
             if !outflow.is_idle()
                 && let Poll::Ready(Err(error)) = listen(alarm.as_ref(), context)
             {
@@ -194,6 +203,8 @@ impl AsyncTlsStream {
             }
             match outflow.sender() {
                 Ok(sender) => watch.poll_news(sender, context).map_err(Error::from),
+                // That is told to those who write, and nothing is wanted of it any more.
+                Err(_) if half == Half::Reading => Poll::Ready(Ok(())),
                 // Who ended it since says why.
                 Err(error) => Poll::Ready(Err(link.check().err().unwrap_or(error))),
             }
@@ -205,7 +216,7 @@ impl AsyncTlsStream {
         loop {
             let link = self.stream.link();
             match link.with_outflow(|outflow| outflow.hand_over(link, Instant::now())) {
-                Err(Error::Deadline) => ready!(self.poll_news(context))?,
+                Err(Error::Deadline) => ready!(self.poll_news(Half::Writing, context))?,
                 outcome => return Poll::Ready(outcome),
             }
         }
@@ -253,8 +264,9 @@ impl AsyncRead for AsyncTlsStream {
                     return Poll::Ready(Ok(()));
                 }
             }
-            // A failure of the writing side is told to those who write.
-            if this.stream.link().wants(Wants::ANY) && this.poll_news(context).is_ready() {
+            if this.stream.link().wants(Wants::ANY)
+                && this.poll_news(Half::Reading, context)?.is_ready()
+            {
                 this.stream.link().tend();
                 continue;
             }
@@ -287,10 +299,10 @@ impl AsyncWrite for AsyncTlsStream {
     ) -> Poll<io::Result<usize>> {
         loop {
             if self.stream.halves().1.is_stuck() {
-                ready!(self.poll_news(context))?;
+                ready!(self.poll_news(Half::Writing, context))?;
             }
             match self.stream.halves().1.send(slices) {
-                Err(Error::Deadline) => ready!(self.poll_news(context))?,
+                Err(Error::Deadline) => ready!(self.poll_news(Half::Writing, context))?,
                 outcome => return Poll::Ready(Ok(outcome?)),
             }
         }

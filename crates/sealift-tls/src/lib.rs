@@ -68,6 +68,8 @@ mod shared;
 mod split;
 mod stats;
 mod stream;
+#[cfg(feature = "tokio")]
+mod tasks;
 
 #[cfg(feature = "tokio")]
 pub use async_stream::AsyncTlsStream;

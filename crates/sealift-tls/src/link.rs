@@ -25,6 +25,8 @@ use crate::ktls::Makers;
 use crate::outgoing::Outgoing;
 use crate::secrets::Secrets;
 use crate::stats::Stats;
+#[cfg(feature = "tokio")]
+use crate::tasks::Tasks;
 
 /// How often a waiting reader looks after records that did not all leave.
 pub(crate) const TEND_EVERY: Duration = Duration::from_millis(5);
@@ -67,6 +69,9 @@ pub(crate) struct Link {
     socket: Arc<OwnedFd>,
     /// Readable while the engine that seals may have done something, if one works by itself.
     news: Option<OwnedFd>,
+    /// Those of a runtime that wait for the writing side.
+    #[cfg(feature = "tokio")]
+    pub(crate) tasks: Arc<Tasks>,
 }
 
 impl Link {
@@ -89,6 +94,8 @@ impl Link {
             makers,
             socket,
             news,
+            #[cfg(feature = "tokio")]
+            tasks: Arc::default(),
         })
     }
 
@@ -106,18 +113,29 @@ impl Link {
     }
 
     /// Does what is wanted of the writing side, if nobody is at it; says whether something is left
-    /// that only time brings.
+    /// that only time brings. A task that waits to write is told what it brought.
     pub(crate) fn tend(&self) -> bool {
         while self.wants(Wants::ANY) {
             let before = self.wants.load(Ordering::SeqCst);
             let tended = match self.try_outflow() {
-                Some(mut outflow) => outflow.tend(self),
+                Some(mut outflow) => {
+                    let standing = outflow.standing();
+                    let tended = outflow.tend(self);
+                    if tended.is_err() || outflow.standing() < standing {
+                        self.wake_tasks();
+                    }
+                    tended
+                }
                 // Its holder looks after it.
                 None => return true,
             };
-            if tended.is_err() || self.wants.load(Ordering::SeqCst) == before {
-                // An error of the connection shows at the next write.
-                return tended.is_ok();
+            if tended.is_err() {
+                // It shows at the next write, and nothing else is left to do.
+                self.take_want(Wants::ANY);
+                return false;
+            }
+            if self.wants.load(Ordering::SeqCst) == before {
+                return true;
             }
         }
         false
@@ -148,7 +166,26 @@ impl Link {
     /// Takes back what is under way no longer; whether something still is. One that is in use looks
     /// after it by itself, and may hold more afterwards.
     pub(crate) fn still_holds(&self) -> bool {
-        self.try_outflow().is_none_or(|mut outflow| outflow.reap())
+        let Some(mut outflow) = self.try_outflow() else { return true };
+        let standing = outflow.standing();
+        let still_holds = outflow.reap();
+        if outflow.standing() < standing {
+            self.stir_tasks();
+        }
+        drop(outflow);
+        self.tend();
+        still_holds
+    }
+
+    fn wake_tasks(&self) {
+        #[cfg(feature = "tokio")]
+        self.tasks.wake();
+    }
+
+    /// The same, by a thread that is none of this stream's.
+    fn stir_tasks(&self) {
+        #[cfg(feature = "tokio")]
+        self.tasks.stir();
     }
 
     fn try_outflow(&self) -> Option<MutexGuard<'_, Outgoing>> {
@@ -189,6 +226,7 @@ impl Link {
         if self.failure.set(error.clone()).is_err() {
             return;
         }
+        self.wake_tasks();
         match (self.try_outflow(), error.alert()) {
             (Some(mut outflow), Some(alert)) => {
                 // The peer may be gone.

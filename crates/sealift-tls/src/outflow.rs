@@ -261,6 +261,11 @@ impl Outflow {
         self.is_idle() && self.sender.as_ref().is_some_and(Sender::awaits_room)
     }
 
+    /// What is between this and nothing under way: less of it is news to one who waits.
+    pub(crate) fn standing(&self) -> (bool, bool, usize) {
+        (!self.is_handed_over(), self.is_stuck(), self.in_flight())
+    }
+
     /// Messages of this stream that are under way.
     fn in_flight(&self) -> usize {
         let begun = self.bulk.as_ref().map_or(0, Bulk::len);

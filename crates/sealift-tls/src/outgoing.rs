@@ -153,6 +153,14 @@ impl Outgoing {
         }
     }
 
+    /// See [`Outflow::standing`].
+    pub(crate) fn standing(&self) -> (bool, bool, usize) {
+        match self {
+            Self::Here(outflow) => outflow.standing(),
+            Self::Kernel(outflow) => (outflow.is_in_debt(), false, 0),
+        }
+    }
+
     /// See [`Outflow::reap`].
     pub(crate) fn reap(&mut self) -> bool {
         match self {

@@ -301,6 +301,11 @@ impl KernelOutflow {
         self.pay().map(drop)
     }
 
+    /// Whether an alert is owed.
+    pub(crate) fn is_in_debt(&self) -> bool {
+        self.owed.is_some()
+    }
+
     /// Sends the alert that is owed; false if there is no room.
     fn pay(&mut self) -> Result<bool> {
         let Some(description) = self.owed else { return Ok(true) };
@@ -429,6 +434,7 @@ impl KernelOutflow {
     }
 
     /// The sender, unless it is closed.
+    #[cfg(feature = "tokio")]
     pub(crate) fn sender(&mut self) -> Result<&mut Sender> {
         self.sender.as_mut().ok_or(Error::Closed)
     }
