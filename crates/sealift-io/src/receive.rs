@@ -126,14 +126,20 @@ impl Receiver {
     /// # Errors
     /// [`Error::Deadline`] if it has passed already; when it passes meanwhile, a receive tells.
     pub fn wait_readable(&self, deadline: Instant) -> Result<()> {
-        self.wait_readable_or(None, deadline)
+        self.wait_readable_or(None, deadline).map(drop)
     }
 
-    /// As [`wait_readable`](Receiver::wait_readable), or until `other` is readable.
+    /// As [`wait_readable`](Receiver::wait_readable), or until `other` is readable. True if the
+    /// socket has nothing but something in its error queue, as the notification of a zero-copy
+    /// send: until that is read, no wait lasts.
     ///
     /// # Errors
     /// As [`wait_readable`](Receiver::wait_readable).
-    pub fn wait_readable_or(&self, other: Option<BorrowedFd<'_>>, deadline: Instant) -> Result<()> {
+    pub fn wait_readable_or(
+        &self,
+        other: Option<BorrowedFd<'_>>,
+        deadline: Instant,
+    ) -> Result<bool> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Error::Deadline { in_flight: 0 });
@@ -147,7 +153,8 @@ impl Receiver {
         let mut polled = [readable(socket), readable(other.unwrap_or(socket))];
         let count = 1 + usize::from(other.is_some());
         match poll(&mut polled[..count], Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) => Ok(polled[0].revents() == PollFlags::ERR),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(errno) => Err(Error::System { call: "poll", errno: errno.into() }),
         }
     }

@@ -31,6 +31,9 @@ use crate::tasks::Tasks;
 /// How often a waiting reader looks after records that did not all leave.
 pub(crate) const TEND_EVERY: Duration = Duration::from_millis(5);
 
+/// The pause of a reader that is woken by what it cannot take away.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(1);
+
 /// What the reading half wants of the writing side.
 pub(crate) struct Wants;
 
@@ -141,19 +144,43 @@ impl Link {
         false
     }
 
-    /// What a reader waits for beside the peer, and until when: the engine may do what no writer
-    /// waits for. While somebody writes, it is for them to look after, and for the reader to come
-    /// back soon.
+    /// Does what is wanted, and says what a reader waits for beside the peer, and until when: the
+    /// engine may do what no writer waits for. While somebody writes, it is for them to look after,
+    /// and for the reader to come back soon.
     pub(crate) fn news(&self, until: Instant) -> (Option<BorrowedFd<'_>>, Instant) {
-        let Some(news) = &self.news else { return (None, until) };
-        match self.try_outflow() {
-            Some(mut outflow) => {
-                // An error shuts the socket down, which the reader sees.
-                let _ = outflow.ask(self);
-                (Some(news.as_fd()), until)
+        let (mut news, mut is_held) = (None, false);
+        if self.news.is_some() {
+            match self.try_outflow() {
+                Some(mut outflow) => {
+                    // An error shuts the socket down, which the reader sees.
+                    let _ = outflow.ask(self);
+                    // An engine that has ended may have left it readable.
+                    news = outflow.readiness().and(self.news.as_ref()).map(AsFd::as_fd);
+                }
+                None => is_held = true,
             }
-            None => (None, until.min(Instant::now() + TEND_EVERY)),
         }
+        match self.tend() || is_held {
+            true => (news, until.min(Instant::now() + TEND_EVERY)),
+            false => (news, until),
+        }
+    }
+
+    /// Has the sender read the notifications that wake a reader. A writer at work reads them by
+    /// itself; and what is in the error queue may be somebody else's.
+    pub(crate) fn hear(&self) {
+        let is_heard = match self.try_outflow() {
+            Some(mut outflow) => {
+                let standing = outflow.standing();
+                outflow.drain();
+                outflow.standing() < standing
+            }
+            None => false,
+        };
+        if !is_heard {
+            std::thread::sleep(UNHEARD_PAUSE);
+        }
+        self.tend();
     }
 
     /// Adds this stream to the holders of shared frames, if it is not among them.

@@ -344,7 +344,10 @@ impl Outflow {
 
     /// Does what the reading side wants, as far as there is room.
     pub(crate) fn tend(&mut self, link: &Link) -> Result<()> {
-        if !link.wants(Wants::ANY) || self.sender.is_none() {
+        if self.sender.is_none() {
+            link.take_want(Wants::ANY);
+        }
+        if !link.wants(Wants::ANY) {
             return Ok(());
         }
         self.pump(link)?;
@@ -496,7 +499,7 @@ impl Outflow {
     }
 
     /// Asks the kernel what came back, and sends those leases home; whether there were any.
-    fn drain(&mut self) -> bool {
+    pub(crate) fn drain(&mut self) -> bool {
         self.sender.as_mut().is_some_and(|sender| sender.drain(|_| {}) > 0)
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rustls::AlertDescription;
-use sealift_io::{Sender, Tally};
+use sealift_io::Tally;
 
 use crate::error::Result;
 use crate::ktls::KernelOutflow;
@@ -169,6 +169,14 @@ impl Outgoing {
         }
     }
 
+    /// See [`Outflow::drain`].
+    pub(crate) fn drain(&mut self) {
+        match self {
+            Self::Here(outflow) => _ = outflow.drain(),
+            Self::Kernel(_) => {}
+        }
+    }
+
     /// See [`Outflow::sender_stats`].
     pub(crate) fn sender_stats(&self) -> sealift_io::Stats {
         whoever!(self, outflow => outflow.sender_stats())
@@ -176,7 +184,7 @@ impl Outgoing {
 
     /// See [`Outflow::sender`].
     #[cfg(feature = "tokio")]
-    pub(crate) fn sender(&mut self) -> Result<&mut Sender> {
+    pub(crate) fn sender(&mut self) -> Result<&mut sealift_io::Sender> {
         whoever!(self, outflow => outflow.sender())
     }
 }

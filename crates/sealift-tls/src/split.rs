@@ -159,11 +159,7 @@ impl TlsReader {
     fn fetch(&mut self) -> Result<Option<usize>> {
         let deadline = or_never(self.deadline);
         loop {
-            let until = match self.link.tend() {
-                true => deadline.min(Instant::now() + TEND_EVERY),
-                false => deadline,
-            };
-            let (news, until) = self.link.news(until);
+            let (news, until) = self.link.news(deadline);
             self.is_dry = true;
             let Some(room) = self.incoming.room() else {
                 match self.receiver.wait_readable(until) {
@@ -190,7 +186,8 @@ impl TlsReader {
                 Err(error) => Err(error),
             };
             match waited {
-                Ok(()) => {}
+                Ok(false) => {}
+                Ok(true) => self.link.hear(),
                 Err(sealift_io::Error::Deadline { .. }) if until < deadline => {}
                 Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
             }

@@ -318,7 +318,10 @@ impl KernelOutflow {
 
     /// Does what the reading side wants, as far as there is room.
     pub(crate) fn tend(&mut self, link: &Link) -> Result<()> {
-        if !link.wants(Wants::ANY) || self.sender.is_none() {
+        if self.sender.is_none() {
+            link.take_want(Wants::ANY);
+        }
+        if !link.wants(Wants::ANY) {
             return Ok(());
         }
         if self.is_ended {
