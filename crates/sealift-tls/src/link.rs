@@ -34,6 +34,10 @@ pub(crate) const TEND_EVERY: Duration = Duration::from_millis(5);
 /// The pause of a reader that is woken by what it cannot take away.
 const UNHEARD_PAUSE: Duration = Duration::from_millis(1);
 
+/// How long a failure waits for others to let go of the writing side, and for its engine, so that
+/// the peer is told. A task's thread waits for this, too.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// What the reading half wants of the writing side.
 pub(crate) struct Wants;
 
@@ -250,17 +254,45 @@ impl Link {
     /// Ends the connection: tells the peer if that is possible without waiting, and wakes a writer
     /// that waits for it.
     pub(crate) fn fail(&self, error: &Error) {
-        if self.failure.set(error.clone()).is_err() {
+        if !self.set_failure(error) {
             return;
         }
-        self.wake_tasks();
-        match (self.try_outflow(), error.alert()) {
+        match (self.outflow_soon(), error.alert()) {
             (Some(mut outflow), Some(alert)) => {
                 // The peer may be gone.
-                let _ = outflow.send_alert(alert);
+                let _ = outflow.send_last(self, alert, Instant::now() + MOMENT);
             }
             (Some(_), None) => {}
             (None, _) => drop(shutdown(&*self.socket, Shutdown::Both)),
+        }
+        self.tend();
+    }
+
+    /// As [`fail`](Link::fail), by one who has the writing side, and left nothing of it.
+    pub(crate) fn fail_outflow(&self, error: &Error) {
+        if self.set_failure(error) {
+            let _ = shutdown(&*self.socket, Shutdown::Both);
+        }
+    }
+
+    /// Keeps the first error, and tells the tasks; false if it is not the first.
+    fn set_failure(&self, error: &Error) -> bool {
+        let is_first = self.failure.set(error.clone()).is_ok();
+        if is_first {
+            self.wake_tasks();
+        }
+        is_first
+    }
+
+    /// The writing side, unless a writer keeps it: those who look for frames or figures have it for
+    /// a moment only.
+    fn outflow_soon(&self) -> Option<MutexGuard<'_, Outgoing>> {
+        let until = Instant::now() + MOMENT;
+        loop {
+            match self.try_outflow() {
+                None if Instant::now() < until => std::thread::sleep(MOMENT / 50),
+                outflow => return outflow,
+            }
         }
     }
 

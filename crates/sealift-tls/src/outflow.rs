@@ -542,6 +542,10 @@ impl Outflow {
             Err(Error::Deadline) => Ok(()),
             settled => settled,
         });
+        if link.check().is_err() {
+            // The peer is told of it.
+            let _ = self.see_off(link, deadline);
+        }
         let bulk = self.retire();
         let Some(sender) = self.sender.take() else {
             return Err(notified.err().unwrap_or(Error::Closed));

@@ -67,9 +67,17 @@ impl Outgoing {
         whoever!(self, outflow => outflow.update_key(link, request))
     }
 
-    /// See [`Outflow::send_alert`].
-    pub(crate) fn send_alert(&mut self, description: AlertDescription) -> Result<()> {
-        whoever!(self, outflow => outflow.send_alert(description))
+    /// See [`Outflow::send_last`].
+    pub(crate) fn send_last(
+        &mut self,
+        link: &Link,
+        description: AlertDescription,
+        deadline: Instant,
+    ) -> Result<()> {
+        match self {
+            Self::Here(outflow) => outflow.send_last(link, description, deadline),
+            Self::Kernel(outflow) => outflow.send_last(link, description),
+        }
     }
 
     /// See [`Outflow::tend`].

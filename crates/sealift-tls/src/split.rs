@@ -94,7 +94,11 @@ impl TlsReader {
         while filled < into.len() {
             match &self.end {
                 End::Open => {}
-                End::Failed(error) if filled == 0 => return Err(error.clone()),
+                End::Failed(error) if filled == 0 => {
+                    // The peer may not have been told of it.
+                    self.link.tend();
+                    return Err(error.clone());
+                }
                 _ => break,
             }
             match self.advance(&mut into[filled..], may_wait && filled == 0) {
@@ -200,13 +204,18 @@ impl TlsReader {
         while matches!(self.end, End::Open) && self.incoming.is_hungry() {
             let Some(room) = self.incoming.room() else { return };
             match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
-                Ok(received) if received.bytes == 0 => self.incoming.ends(Error::Truncated),
+                // Another half's error shut the socket down, and says why.
+                Ok(received) if received.bytes == 0 => {
+                    self.incoming.ends(self.link.check().err().unwrap_or(Error::Truncated));
+                }
                 Ok(received) => self.incoming.received(received.bytes),
                 Err(sealift_io::Error::Deadline { .. }) => {
                     self.is_dry = true;
                     return;
                 }
-                Err(error) => self.incoming.ends(error.into()),
+                Err(error) => {
+                    self.incoming.ends(self.link.check().err().unwrap_or(error.into()));
+                }
             }
             // An error of the first record that is not there yet shows when that is read.
             let _ = self.incoming.begin();

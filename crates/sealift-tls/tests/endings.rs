@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use sealift_io::Pool;
 use sealift_tls::{Bytes, Error, TlsStream, TlsStreamBuilder, rustls};
 use support::engines::{Telltale, sound};
+use support::puppet::Puppet;
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
 
 /// Our client and rustls's server.
@@ -246,4 +247,35 @@ fn a_stream_dropped_at_any_moment_returns_its_frames() {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// The alert leaves behind what the engine is at, though others look at the writing side meanwhile.
+#[test]
+fn a_failure_is_told_behind_what_the_engine_seals() {
+    let (puppet, strings) = Puppet::new();
+    let builder = TlsStream::builder().sealing_engine(puppet);
+    let (ours, mut theirs) = ours_by_and_theirs(builder, &case_tls13());
+    let (mut reader, mut writer) = ours.split();
+    writer.send_owned(vec![1; 100_000]).unwrap();
+    strings.wait_for(1);
+    let looking = thread::spawn(move || {
+        // Each has the writing side for a millisecond.
+        while let Err(Error::Deadline) = writer.flush(Instant::now() + Duration::from_millis(1)) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        writer
+    });
+    theirs.socket.write_all(&[23, 3, 3, 0, 40]).unwrap();
+    theirs.socket.write_all(&[7; 40]).unwrap();
+    assert!(matches!(reader.receive(&mut [0; 10]), Err(Error::Inauthentic)));
+    let mut writer = looking.join().unwrap();
+    let doing = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        while strings.finish(0) {}
+    });
+    assert!(matches!(writer.close(deadline(10)), Err(Error::Inauthentic)));
+    doing.join().unwrap();
+    // It is sealed behind the rest, and so is readable only behind the rest.
+    let told = format!("{:?}", theirs.read_to_end(&mut Vec::new()).unwrap_err());
+    assert!(told.contains("AlertReceived(BadRecordMac)"), "{told}");
 }

@@ -301,6 +301,16 @@ impl KernelOutflow {
         self.pay().map(drop)
     }
 
+    /// Tells the peer why nothing more comes; nothing follows, and this follows no close_notify.
+    pub(crate) fn send_last(&mut self, link: &Link, description: AlertDescription) -> Result<()> {
+        if self.is_ended {
+            return Ok(());
+        }
+        self.is_ended = true;
+        link.want(Wants::PUMP);
+        self.send_alert(description)
+    }
+
     /// Whether an alert is owed.
     pub(crate) fn is_in_debt(&self) -> bool {
         self.owed.is_some()

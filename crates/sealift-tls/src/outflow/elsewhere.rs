@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
+use rustls::AlertDescription;
 use sealift_io::{Lease, Sender};
 
 use super::{Counts, Outflow};
@@ -121,7 +122,7 @@ impl Outflow {
             // Nothing may follow the gap.
             self.retire();
             self.drop_sender();
-            link.fail(error);
+            link.fail_outflow(error);
         })
     }
 
@@ -160,6 +161,33 @@ impl Outflow {
     pub(super) fn settle(&mut self, link: &Link, deadline: Instant) -> Result<()> {
         link.check()?;
         self.wait_while(link, deadline, |bulk| !bulk.is_idle())
+    }
+
+    /// Tells the peer why nothing more comes, behind what the engine is at, which is waited for a
+    /// little. Nothing follows, and this follows no close_notify.
+    pub(crate) fn send_last(
+        &mut self,
+        link: &Link,
+        description: AlertDescription,
+        deadline: Instant,
+    ) -> Result<()> {
+        if self.is_ended {
+            return Ok(());
+        }
+        self.send_alert(description)?;
+        self.is_ended = true;
+        link.want(Wants::PUMP);
+        self.see_off(link, deadline)
+    }
+
+    /// Waits until what the engine is at has left, though the connection has failed.
+    pub(super) fn see_off(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        self.pump(link)?;
+        while !self.is_idle() && Instant::now() < deadline {
+            self.wait(deadline)?;
+            self.pump(link)?;
+        }
+        Ok(())
     }
 
     /// Ends the engine's work.
