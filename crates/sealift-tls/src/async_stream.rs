@@ -13,6 +13,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -109,8 +110,12 @@ impl AsyncTlsStream {
     }
 
     async fn made(make: impl FnOnce() -> Result<TlsStream> + Send + 'static) -> Result<Self> {
-        let ended = Error::Caller { what: "the runtime ended during the handshake" };
-        Self::new(spawn_blocking(make).await.map_err(|_| ended)??)
+        match spawn_blocking(make).await {
+            Ok(made) => Self::new(made?),
+            // Of a verifier or a resolver, which is the caller's code.
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_) => Err(Error::Caller { what: "the runtime ended during the handshake" }),
+        }
     }
 
     /// The stream itself: what was negotiated, and the figures.

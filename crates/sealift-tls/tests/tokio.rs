@@ -6,10 +6,13 @@ use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use sealift_io::{Backend, Policy};
-use sealift_tls::{AsyncTlsStream, TlsStream};
+use sealift_tls::{AsyncTlsStream, TlsStream, rustls};
 use support::engines::{Telltale, sound};
 use support::puppet::Puppet;
 use support::{Authority, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
@@ -66,40 +69,44 @@ async fn exchange(stream: AsyncTlsStream, seed: u8, expected: u8, at_once: usize
     writing.await.unwrap();
 }
 
-/// The other end is rustls's own, on a thread, which updates its keys and wants ours updated.
+/// The other end updates its keys and wants ours updated, and ends when they are: before we write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_alone_answers_key_updates() {
     let authority = Authority::new();
-    let case = case_tls13();
     for backend in BACKENDS {
         let (near, far) = tcp_pair();
-        let server = authority.server(&case);
+        let server = authority.server(&case_tls13());
         let theirs = thread::spawn(move || {
-            let mut theirs = Theirs::server(far, server);
-            for round in 0..20 {
-                theirs.refresh();
+            let mut theirs = TlsStream::accept(far, server, deadline(20)).unwrap();
+            let late = deadline(20);
+            for round in 1..=20 {
+                theirs.request_key_update().unwrap();
                 theirs.write_all(&[round]).unwrap();
+                while theirs.stats().key_updates_received < round.into() {
+                    assert!(Instant::now() < late, "{backend}: {}", theirs.stats());
+                    theirs.set_read_deadline(Some(Instant::now() + Duration::from_millis(5)));
+                    let unread = theirs.read(&mut [0; 1]).unwrap_err();
+                    assert_eq!(unread.kind(), ErrorKind::TimedOut);
+                }
             }
-            theirs.close();
+            assert!(!theirs.close(deadline(20)).unwrap().aborted);
+            theirs.set_read_deadline(None);
             let mut read = Vec::new();
             theirs.read_to_end(&mut read).unwrap();
             read
         });
         let builder = TlsStream::builder().backend(backend);
-        let client = authority.client(&case);
+        let client = authority.client(&case_tls13());
         let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
         let mut ours = ours.await.unwrap();
         let mut read = Vec::new();
         timeout(SOON, ours.read_to_end(&mut read)).await.unwrap().unwrap();
-        assert_eq!(read, (0..20).collect::<Vec<u8>>());
+        assert_eq!(read, (1..=20).collect::<Vec<u8>>());
         assert!(ours.is_write_vectored());
         let slices = [IoSlice::new(b"answer"), IoSlice::new(b" in two")];
         assert_eq!(ours.write_vectored(&slices).await.unwrap(), 13);
         timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
         assert_eq!(theirs.join().unwrap(), b"answer in two");
-        let stats = ours.stream().stats();
-        assert_eq!(stats.key_updates_received, 20);
-        assert!((1..=20).contains(&stats.key_updates_sent), "{stats}");
     }
 }
 
@@ -211,29 +218,53 @@ async fn what_is_given_away_leaves_while_the_task_sleeps() {
     }
 }
 
-/// An engine without a descriptor is asked again and again; one that fails ends the wait.
+/// One without a descriptor is asked again and again; one with a descriptor wakes the task by it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_of_the_engine_wakes_the_task() {
+    for (puppet, strings) in [Puppet::new(), Puppet::with_bell()] {
+        let authority = Authority::new();
+        let (near, far) = tcp_pair();
+        let server = authority.server(&case_tls13());
+        let theirs = thread::spawn(move || Theirs::server(far, server));
+        let builder = TlsStream::builder().sealing_engine(puppet);
+        let client = authority.client(&case_tls13());
+        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+        let mut ours = ours.await.unwrap();
+        let _theirs = theirs.join().unwrap();
+        ours.send_owned(vec![1; 100_000]).await.unwrap();
+        let failing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            strings.fail(0);
+        });
+        let said = timeout(SOON, ours.flush()).await.unwrap().unwrap_err();
+        assert!(said.to_string().contains("told to fail"), "{said}");
+        let refused = ours.send_owned(vec![1; 10]).await.unwrap_err();
+        assert_eq!(refused.rest, vec![1; 10]);
+        failing.join().unwrap();
+    }
+}
+
+/// A resolver is the caller's code: what it panics with is not taken for an end of the runtime.
+#[tokio::test]
+async fn a_panic_within_the_handshake_is_the_callers() {
+    #[derive(Debug)]
+    struct Panics;
+    impl ResolvesServerCert for Panics {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            panic!("no certificate today")
+        }
+    }
     let authority = Authority::new();
-    let (puppet, strings) = Puppet::new();
     let (near, far) = tcp_pair();
-    let server = authority.server(&case_tls13());
-    let theirs = thread::spawn(move || Theirs::server(far, server));
-    let builder = TlsStream::builder().sealing_engine(puppet);
     let client = authority.client(&case_tls13());
-    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
-    let mut ours = ours.await.unwrap();
-    let _theirs = theirs.join().unwrap();
-    ours.send_owned(vec![1; 100_000]).await.unwrap();
-    let failing = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(50));
-        strings.fail(0);
-    });
-    let said = timeout(SOON, ours.flush()).await.unwrap().unwrap_err();
-    assert!(said.to_string().contains("told to fail"), "{said}");
-    let refused = ours.send_owned(vec![1; 10]).await.unwrap_err();
-    assert_eq!(refused.rest, vec![1; 10]);
-    failing.join().unwrap();
+    let theirs = thread::spawn(move || TlsStream::connect(far, client, name(), deadline(20)));
+    let mut server = ServerConfig::clone(&authority.server(&case_tls13()));
+    server.cert_resolver = Arc::new(Panics);
+    let builder = TlsStream::builder();
+    let accepting = AsyncTlsStream::accept(builder, near, Arc::new(server), deadline(20));
+    let ended = tokio::spawn(accepting).await.unwrap_err().into_panic();
+    assert_eq!(ended.downcast_ref::<&str>(), Some(&"no certificate today"));
+    assert!(theirs.join().unwrap().is_err());
 }
 
 /// Behind the end, too: what was sent zero-copy is counted when the kernel has let go of it.
