@@ -9,6 +9,10 @@
 //! Whoever enters the ring takes all completions and puts each into its sender's mailbox. A sender
 //! that sleeps on [`Seat::wait_descriptors`] meanwhile is woken through its own eventfd, one that
 //! awaits through its task's waker.
+//!
+//! A stream whose peer does not read keeps a request in flight for as long. So a sender that has
+//! none may always make one, and only what it has beyond that counts: nobody waits for another's
+//! peer.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -55,7 +59,8 @@ impl RingBuilder {
         self
     }
 
-    /// How many requests may be in flight over all senders; 1,024 unless said, at most 16,384.
+    /// How many requests may be in flight over all senders, beside the first of each; 1,024 unless
+    /// said, at most 16,384. A sender that is alone on the ring has so many and no more.
     pub fn requests(mut self, requests: usize) -> Self {
         self.requests = requests;
         self
@@ -79,7 +84,8 @@ impl RingBuilder {
         let batch = self.batch.clamp(1, requests);
         let mut uring = Uring::new(
             batch.next_power_of_two() as u32,
-            requests.next_power_of_two() as u32,
+            // What does not fit waits in the kernel (`IORING_FEAT_NODROP`).
+            (requests + senders - 1).next_power_of_two().min(1 << 15) as u32,
             senders as u32,
             ring_features().fixed_sendmsg_zc.is_yes(),
         )?;
@@ -96,8 +102,8 @@ impl RingBuilder {
             uring,
             mailboxes: (0..senders).map(|_| Mailbox::default()).collect(),
             free: (0..senders as u16).rev().collect(),
-            in_flight: 0,
-            requests,
+            further: 0,
+            most_further: requests - 1,
             starved: false,
         };
         let shared =
@@ -124,9 +130,10 @@ struct Inner {
     uring: Uring,
     mailboxes: Box<[Mailbox]>,
     free: Vec<u16>,
-    /// Requests whose last completion was not seen; at most `requests`.
-    in_flight: usize,
-    requests: usize,
+    /// Requests whose last completion was not seen, but for one of each seat that has any; at most
+    /// `most_further`.
+    further: usize,
+    most_further: usize,
     /// A seat found no room since the last wake-up of all such seats.
     starved: bool,
 }
@@ -136,6 +143,8 @@ struct Mailbox {
     /// Grows when the seat is left, so that late answers to its last holder are not mistaken.
     generation: u16,
     answers: VecDeque<Answer>,
+    /// Requests whose last completion was not seen.
+    in_flight: usize,
     /// Found no room on the ring for a request.
     starved: bool,
     /// Wakes the holder when another thread delivers to it or makes room for it.
@@ -217,14 +226,15 @@ impl Shared {
 impl Inner {
     /// Takes every completion: those for `own` are passed on, others go into their mailboxes.
     fn sort(&mut self, own: u16, woken: &mut Woken, mut take: impl FnMut(Answer)) {
-        let Self { uring, mailboxes, in_flight, .. } = self;
+        let Self { uring, mailboxes, further, .. } = self;
         uring.reap(|raw| {
-            if !io_uring::cqueue::more(raw.flags) {
-                *in_flight = in_flight.saturating_sub(1);
-            }
             let (mailbox, generation) =
                 ((raw.user_data >> 48) as u16, (raw.user_data >> 32) as u16);
             let Some(target) = mailboxes.get_mut(usize::from(mailbox)) else { return };
+            if !io_uring::cqueue::more(raw.flags) {
+                *further = further.saturating_sub(usize::from(target.in_flight > 1));
+                target.in_flight = target.in_flight.saturating_sub(1);
+            }
             if target.generation != generation {
                 return;
             }
@@ -237,11 +247,23 @@ impl Inner {
                 target.wake(woken);
             }
         });
-        if self.starved && self.in_flight < self.requests {
+        if self.starved && self.further < self.most_further {
             self.starved = false;
             let starved = self.mailboxes.iter_mut().filter(|mailbox| mailbox.starved);
             starved.for_each(|mailbox| mailbox.wake(woken));
         }
+    }
+
+    /// Whether a seat may have another request in flight.
+    fn has_room_for(&self, mailbox: u16) -> bool {
+        let is_first = self.mailboxes[usize::from(mailbox)].in_flight == 0;
+        is_first || self.further < self.most_further
+    }
+
+    /// Whether a seat has an answer, or room that was missing.
+    fn has_news_for(&self, mailbox: u16) -> bool {
+        let own = &self.mailboxes[usize::from(mailbox)];
+        !own.answers.is_empty() || (own.starved && self.has_room_for(mailbox))
     }
 }
 
@@ -290,9 +312,7 @@ impl Seat {
 
     /// Whether an answer waits in the mailbox, or room that was missing is there.
     pub(crate) fn has_news(&self) -> bool {
-        let inner = self.ring.shared.lock();
-        let mailbox = &inner.mailboxes[usize::from(self.mailbox)];
-        !mailbox.answers.is_empty() || (mailbox.starved && inner.in_flight < inner.requests)
+        self.ring.shared.lock().has_news_for(self.mailbox)
     }
 
     /// Whether entries wait on the submission queue because the kernel had no memory for them:
@@ -309,10 +329,9 @@ impl Seat {
         // Wakers are cloned and dropped outside the lock: that may run code of the runtime's.
         let mut waker = Some(context.waker().clone());
         let mut inner = self.ring.shared.lock();
-        let room = inner.in_flight < inner.requests;
-        let mailbox = &mut inner.mailboxes[usize::from(self.mailbox)];
-        let news = !mailbox.answers.is_empty() || (mailbox.starved && room);
+        let news = inner.has_news_for(self.mailbox);
         if !news {
+            let mailbox = &mut inner.mailboxes[usize::from(self.mailbox)];
             std::mem::swap(&mut mailbox.waker, &mut waker);
         }
         drop(inner);
@@ -351,7 +370,7 @@ impl Drop for Seat {
 impl Session<'_> {
     /// Whether another request may be pushed now. If not, the seat is woken when there is room.
     pub(crate) fn has_room(&mut self) -> bool {
-        let starved = self.inner.in_flight >= self.inner.requests;
+        let starved = !self.inner.has_room_for(self.mailbox);
         self.inner.mailboxes[usize::from(self.mailbox)].starved = starved;
         self.inner.starved |= starved;
         !starved && self.inner.uring.has_room()
@@ -367,7 +386,12 @@ impl Session<'_> {
         send.file = u32::from(self.mailbox);
         send.user_data = self.user_data(request);
         let pushed = self.inner.uring.push_send(&send, parts);
-        self.inner.in_flight += usize::from(pushed);
+        if pushed {
+            let Inner { mailboxes, further, .. } = &mut *self.inner;
+            let own = &mut mailboxes[usize::from(self.mailbox)].in_flight;
+            *further += usize::from(*own > 0);
+            *own += 1;
+        }
         pushed
     }
 

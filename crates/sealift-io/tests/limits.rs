@@ -108,6 +108,37 @@ fn a_refused_registration_is_no_error() {
     });
 }
 
+/// As many peers that do not read as a ring has requests, and one that does: it waits for none of
+/// them.
+#[test]
+fn peers_that_do_not_read_hold_up_no_other_on_their_ring() {
+    let ring = match Ring::builder().senders(8).requests(2).build() {
+        Ok(ring) => ring,
+        Err(error) => {
+            return skip(
+                "peers_that_do_not_read_hold_up_no_other_on_their_ring",
+                &error.to_string(),
+            );
+        }
+    };
+    let builder = Sender::builder().backend(Backend::Uring).policy(Policy::AlwaysCopy).ring(&ring);
+    let stalled: Vec<_> = (0..4)
+        .map(|_| {
+            let (near, far) = tcp_pair();
+            let mut sender = builder.clone().build(near).unwrap();
+            // More than both sockets hold.
+            let _ = sender.send(vec![1; 64 << 20]).unwrap();
+            assert!(sender.hand_over(Instant::now()).is_err(), "it was to be held up");
+            (sender, far)
+        })
+        .collect();
+    let stats = send_all(builder, 50, 100 * KIB);
+    assert_eq!(stats.bytes.plain, 50 * 100 * KIB as u64, "{stats}");
+    for (sender, _far) in stalled {
+        assert!(sender.close(Instant::now()).aborted);
+    }
+}
+
 /// A ring that was given no pool sends all the same, and says so.
 #[test]
 fn a_ring_without_memory_is_no_error() {
