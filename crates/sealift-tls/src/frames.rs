@@ -7,31 +7,37 @@
 //!    frame is mapped for this once. So no stream ever waits for another one's peer.
 //! 3. A pool that was given is all there is.
 
+use std::sync::Arc;
+
 use sealift_io::{Lease, Pool};
 
 use crate::error::Result;
-use crate::{holders, shared};
+use crate::holders::Holders;
+use crate::shared;
 
 /// A stream's frames.
 #[derive(Clone, Debug)]
 pub(crate) enum Frames {
     /// Of the user's pool.
     Given(Pool),
-    /// Of the pool that the process's streams share.
-    Shared(Pool),
+    /// Of the pool that the process's streams share, and who has some.
+    Shared(Pool, Arc<Holders>),
 }
 
 impl Frames {
     pub(crate) fn new(given: Option<Pool>) -> Result<Self> {
         match given {
             Some(pool) => Ok(Self::Given(pool)),
-            None => Ok(Self::Shared(shared::pool()?)),
+            None => {
+                let (pool, holders) = shared::pool()?;
+                Ok(Self::Shared(pool, holders))
+            }
         }
     }
 
     pub(crate) fn pool(&self) -> &Pool {
         match self {
-            Self::Given(pool) | Self::Shared(pool) => pool,
+            Self::Given(pool) | Self::Shared(pool, _) => pool,
         }
     }
 
@@ -39,9 +45,9 @@ impl Frames {
     pub(crate) fn try_lease(&self, in_flight: usize) -> Result<Option<Lease>> {
         match self {
             Self::Given(pool) => Ok(pool.try_lease()),
-            Self::Shared(pool) => {
+            Self::Shared(pool, holders) => {
                 if pool.free_frames() <= in_flight {
-                    holders::reap();
+                    holders.reap();
                 }
                 let lease = match pool.free_frames() > in_flight {
                     true => pool.try_lease(),
@@ -55,9 +61,12 @@ impl Frames {
         }
     }
 
-    /// Whether other streams want frames back as soon as they are free.
-    pub(crate) fn are_shared(&self) -> bool {
-        matches!(self, Self::Shared(_))
+    /// Where a stream is listed, if others want its frames back as soon as they are free.
+    pub(crate) fn holders(&self) -> Option<&Holders> {
+        match self {
+            Self::Given(_) => None,
+            Self::Shared(_, holders) => Some(holders),
+        }
     }
 }
 
@@ -88,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_held_up_leaves_half_of_what_is_there() {
-        let frames = Frames::Shared(pool());
+        let frames = Frames::Shared(pool(), Arc::default());
         let hoards: Vec<usize> = (0..4)
             .map(|_| {
                 let leases = hoard(&frames);
@@ -103,7 +112,7 @@ mod tests {
 
     #[test]
     fn no_stream_waits_for_anothers() {
-        let frames = Frames::Shared(pool());
+        let frames = Frames::Shared(pool(), Arc::default());
         let all: Vec<Lease> = std::iter::from_fn(|| frames.pool().try_lease()).collect();
         assert_eq!(all.len(), FRAMES);
         let lease = frames.try_lease(0).unwrap().unwrap();

@@ -19,7 +19,6 @@ use rustix::net::{Shutdown, shutdown};
 
 use crate::error::{Error, Result};
 use crate::handshake::Negotiated;
-use crate::holders;
 use crate::inflow;
 use crate::ktls::Makers;
 use crate::outgoing::Outgoing;
@@ -187,11 +186,9 @@ impl Link {
         self.tend();
     }
 
-    /// Adds this stream to the holders of shared frames, if it is not among them.
-    pub(crate) fn list(&self, is_listed: &mut bool) {
-        if !std::mem::replace(is_listed, true) {
-            holders::list(self.me.clone());
-        }
+    /// This link, for who must not keep it.
+    pub(crate) fn downgrade(&self) -> Weak<Self> {
+        self.me.clone()
     }
 
     /// Takes back what is under way no longer; whether something still is. One that is in use looks

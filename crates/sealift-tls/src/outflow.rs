@@ -476,10 +476,14 @@ impl Outflow {
         self.in_flight() > 0
     }
 
-    /// Adds this stream to the holders of shared frames, if it is one.
+    /// Adds this stream to the holders of shared frames, if it is one and not among them.
     fn list(&mut self, link: &Link) {
-        if self.frames.are_shared() && self.still_holds() {
-            link.list(&mut self.is_listed);
+        if self.frames.holders().is_none() || !self.still_holds() {
+            return;
+        }
+        if let Some(holders) = self.frames.holders().filter(|_| !self.is_listed) {
+            holders.list(link.downgrade());
+            self.is_listed = true;
         }
     }
 

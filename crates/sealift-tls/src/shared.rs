@@ -9,11 +9,12 @@
 //!
 //! Made when the first stream asks, and kept as long as the process lives.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sealift_io::{Pool, Ring};
 
 use crate::error::Result;
+use crate::holders::Holders;
 use crate::record::MOST_PLAINTEXT_BYTES;
 
 /// The most that a record is longer than its plaintext: AES-GCM in TLS 1.2.
@@ -32,12 +33,12 @@ const MOST_RINGS: usize = 16;
 
 static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
 
-/// The frames that streams share.
+/// The frames that streams share, and the list of those that have some.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) if the system has no memory for them.
-pub(crate) fn pool() -> Result<Pool> {
-    with(|shared| shared.pool.clone())
+pub(crate) fn pool() -> Result<(Pool, Arc<Holders>)> {
+    with(|shared| (shared.pool.clone(), shared.holders.clone()))
 }
 
 /// A ring, the next one each time; `None` if there can be none, as the sender will find, too.
@@ -53,6 +54,7 @@ fn with<R>(work: impl FnOnce(&mut Shared) -> R) -> Result<R> {
 struct Shared {
     process: u32,
     pool: Pool,
+    holders: Arc<Holders>,
     /// Made one by one, as streams ask.
     rings: Vec<Ring>,
     rings_given: usize,
@@ -66,7 +68,8 @@ impl Shared {
             let frame_bytes = FRAME_RECORDS * (MOST_PLAINTEXT_BYTES + MOST_OVERHEAD_BYTES);
             let pool = Pool::builder().frames(FRAMES_IN_FLIGHT * STREAMS_AT_ONCE);
             let pool = pool.frame_bytes(frame_bytes).huge_pages(false).build()?;
-            let made = Self { process, pool, rings: Vec::new(), rings_given: 0 };
+            let holders = Arc::default();
+            let made = Self { process, pool, holders, rings: Vec::new(), rings_given: 0 };
             std::mem::forget(kept.replace(made));
         }
         kept.as_mut().ok_or(crate::Error::Closed)
@@ -100,7 +103,9 @@ mod tests {
         let all = FRAMES_IN_FLIGHT * STREAMS_AT_ONCE;
         assert_eq!(lease_all(Shared::of_process(&mut kept, 1).unwrap()), all);
         assert_eq!(lease_all(Shared::of_process(&mut kept, 1).unwrap()), 0);
+        let holders = kept.as_ref().unwrap().holders.clone();
         assert_eq!(lease_all(Shared::of_process(&mut kept, 2).unwrap()), all);
+        assert!(!Arc::ptr_eq(&holders, &kept.unwrap().holders), "its streams are not the child's");
     }
 
     #[test]
