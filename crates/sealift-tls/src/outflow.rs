@@ -540,7 +540,7 @@ impl Outflow {
     }
 
     /// Sends close_notify and closes the sender. What the engine has not done by the deadline is
-    /// lost.
+    /// lost, and the connection aborted, so that nobody takes a part for the whole.
     pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<Ending> {
         let notified = self.notify_end(link).and_then(|()| match self.settle(link, deadline) {
             Err(Error::Deadline) => Ok(()),
@@ -554,7 +554,10 @@ impl Outflow {
         let Some(sender) = self.sender.take() else {
             return Err(notified.err().unwrap_or(Error::Closed));
         };
-        let sender = sender.close(deadline);
+        let sender = match bulk.unsent {
+            0 => sender.close(deadline),
+            _ => sender.reset(),
+        };
         self.last_stats = sender.stats.clone();
         notified.map(|()| Ending { sender, bulk })
     }

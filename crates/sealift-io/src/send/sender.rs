@@ -266,13 +266,24 @@ impl Sender {
                 Err(error) => drained = Err(error),
             }
         }
-        let unacknowledged_bytes = self.unacknowledged_bytes().unwrap_or(0);
-        let aborted = drained.is_err();
-        if let Err(error) = drained {
-            self.abort(error);
-            let _ = self.drive(Instant::now() + ABORT_GRACE, |machine| machine.unsettled() == 0);
+        match drained {
+            Ok(()) => self.into_closed(false, 0),
+            Err(error) => self.break_off(error),
         }
-        self.into_closed(aborted, unacknowledged_bytes)
+    }
+
+    /// Aborts the connection, whatever was sent: for one that must not look as if it had ended
+    /// well. Otherwise as [`close`](Sender::close) at its deadline.
+    pub fn reset(self) -> Closed {
+        let in_flight = self.in_flight();
+        self.break_off(Error::Deadline { in_flight })
+    }
+
+    fn break_off(mut self, error: Error) -> Closed {
+        let unacknowledged_bytes = self.unacknowledged_bytes().unwrap_or(0);
+        self.abort(error);
+        let _ = self.drive(Instant::now() + ABORT_GRACE, |machine| machine.unsettled() == 0);
+        self.into_closed(true, unacknowledged_bytes)
     }
 
     /// Whether closing the socket may lose what the peer has not acknowledged.
