@@ -69,6 +69,8 @@ pub struct Router<S, D, E> {
     /// To be polled.
     done: VecDeque<Done<S, D>>,
     in_flight: usize,
+    /// Since when an overdue job has found no spare, or the last recall.
+    spareless_since: Option<Instant>,
     /// The caller's time in the other engine since something last came back.
     spent: Duration,
     beacon: Beacon,
@@ -112,6 +114,7 @@ impl<S: Source + Clone, D: Destination, E: Engine<S, D>> Router<S, D, E> {
             returned: VecDeque::with_capacity(out),
             done: VecDeque::with_capacity(settings.depth),
             in_flight: 0,
+            spareless_since: None,
             spent: Duration::ZERO,
             beacon: Beacon::new(NAME)?,
             stats: EngineStats::default(),
@@ -243,15 +246,31 @@ impl<S: Source + Clone, D: Destination, E: Engine<S, D>> Router<S, D, E> {
         }
     }
 
-    /// Does overdue jobs here, as long as there are spares; says whether one is left.
-    fn fall_back_overdue(&mut self) -> bool {
+    /// Does overdue jobs here, as long as there are spares. If there is none for as long as a job
+    /// may take, the lost ones have them all, and are called back.
+    fn fall_back_overdue(&mut self) {
         let now = self.now();
         while let Some(at) = self.standbys.overdue(now) {
-            if !self.fall_back(at) {
-                return true;
+            if self.fall_back(at) {
+                continue;
             }
+            let since = *self.spareless_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= self.settings.timeout {
+                self.spareless_since = Some(now);
+                self.recall(Instant::now());
+            }
+            return;
         }
-        false
+        self.spareless_since = None;
+    }
+
+    /// Makes the other engine bring back what it can; what it gives up is done here.
+    fn recall(&mut self, deadline: Instant) {
+        let mut returned = std::mem::take(&mut self.returned);
+        // What it cannot bring back stays in its slot.
+        let _ = self.inner.quiesce(deadline, &mut returned);
+        returned.drain(..).for_each(|one| self.settle(one));
+        self.returned = returned;
     }
 
     /// Does a job here that is with the other engine, if there is a spare.
@@ -369,10 +388,7 @@ impl<S: Source + Clone, D: Destination, E: Engine<S, D>> Engine<S, D> for Router
             self.poll(done);
         }
         if !self.standbys.is_empty() {
-            let mut returned = VecDeque::new();
-            // What it cannot bring back is counted below.
-            let _ = self.inner.quiesce(deadline, &mut returned);
-            returned.into_iter().for_each(|one| self.settle(one));
+            self.recall(deadline);
             while self.standbys.any_out().is_some_and(|at| self.fall_back(at)) {}
             self.give(done);
         }

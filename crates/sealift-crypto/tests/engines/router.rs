@@ -145,6 +145,29 @@ fn without_a_spare_a_job_waits_and_comes_back_once() {
     }
 }
 
+/// Every lost job keeps a page of the shelf, until there is none.
+#[test]
+fn lost_jobs_do_not_keep_the_spares() {
+    let (census, key, clock, mut done) = (Census::default(), key(), Clock::new(), AllDone::new());
+    let device = Coprocessor::builder().loses_once_in(1).build().unwrap();
+    let shelf = Shelf::new(vec![census.page(vec![0; 2 * LEN])]);
+    let builder = clock.router().spares(shelf).timeout(Duration::from_secs(1));
+    let mut engine = builder.quarantine(100, Duration::ZERO, Duration::ZERO).build(device).unwrap();
+    for round in 0..3 {
+        engine.submit(&mut jobs(&census, &key, 4 * round..4 * round + 4));
+        // Too late; without a spare for too long; and once more, for a lost one that is at hand.
+        for _ in 0..3 {
+            clock.pass(Duration::from_secs(2));
+            engine.poll(&mut done);
+        }
+        assert_eq!((done.len(), engine.in_flight()), (4, 0), "{:?}", engine.router_stats());
+        for done in done.drain(..) {
+            expect_sealed(&key, done);
+        }
+    }
+    assert!(engine.router_stats().late >= 2, "{:?}", engine.router_stats());
+}
+
 #[test]
 fn what_is_refused_is_done_here_and_counted_by_its_reason() {
     let (census, keys, mut done) = (Census::default(), [key(), key()], AllDone::new());

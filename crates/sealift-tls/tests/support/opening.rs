@@ -42,6 +42,13 @@ pub fn openers(test: &str) -> Vec<Opener> {
             let router = Router::builder().offload_from(0, 0).always_offloads().spares(spares);
             Box::new(router.timeout(Duration::from_millis(2)).build(chaos).unwrap())
         }),
+        sound("a router over a coprocessor that loses, with few spares", |seed| {
+            let device = Coprocessor::builder().loses_once_in(4).seed(seed).build().unwrap();
+            let spares = Shelf::new(vec![vec![0; MOST_JOB_BYTES]; 2]);
+            let router = Router::builder().offload_from(0, 0).always_offloads().spares(spares);
+            let router = router.quarantine(10, Duration::ZERO, Duration::from_millis(1));
+            Box::new(router.timeout(Duration::from_millis(2)).build(device).unwrap())
+        }),
         Opener {
             name: "chaos",
             fails: true,
