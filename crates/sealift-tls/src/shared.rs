@@ -24,7 +24,8 @@ const FRAME_RECORDS: usize = 4;
 /// Frames that a stream may have under way, unless said.
 pub(crate) const FRAMES_IN_FLIGHT: usize = 12;
 /// Streams at full speed that there are frames for. More of them share, see `frames.rs`. So much
-/// can be registered with a ring where `RLIMIT_MEMLOCK` is the usual 8 MiB.
+/// can be registered with one ring where `RLIMIT_MEMLOCK` is the usual 8 MiB; each ring counts
+/// anew, and those beyond the limit send unregistered.
 const STREAMS_AT_ONCE: usize = 10;
 /// Senders that find a place on one ring; those behind them send by system calls.
 const SEATS: usize = 4096;
@@ -43,7 +44,7 @@ pub(crate) fn pool() -> Result<(Pool, Arc<Holders>)> {
 
 /// A ring, the next one each time; `None` if there can be none, as the sender will find, too.
 pub(crate) fn ring() -> Result<Option<Ring>> {
-    with(Shared::next_ring)
+    with(|shared| shared.next_ring(|pool| Ring::builder().senders(SEATS).pool(pool).build().ok()))
 }
 
 fn with<R>(work: impl FnOnce(&mut Shared) -> R) -> Result<R> {
@@ -57,6 +58,7 @@ struct Shared {
     holders: Arc<Holders>,
     /// Made one by one, as streams ask.
     rings: Vec<Ring>,
+    most_rings: usize,
     rings_given: usize,
 }
 
@@ -69,20 +71,25 @@ impl Shared {
             let pool = Pool::builder().frames(FRAMES_IN_FLIGHT * STREAMS_AT_ONCE);
             let pool = pool.frame_bytes(frame_bytes).huge_pages(false).build()?;
             let holders = Arc::default();
-            let made = Self { process, pool, holders, rings: Vec::new(), rings_given: 0 };
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let (rings, most_rings) = (Vec::new(), cores.min(MOST_RINGS));
+            let made = Self { process, pool, holders, rings, most_rings, rings_given: 0 };
             std::mem::forget(kept.replace(made));
         }
         kept.as_mut().ok_or(crate::Error::Closed)
     }
 
-    fn next_ring(&mut self) -> Option<Ring> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if self.rings.len() < cores.min(MOST_RINGS) {
-            let ring = Ring::builder().senders(SEATS).pool(&self.pool).build().ok()?;
-            self.rings.push(ring);
+    fn next_ring(&mut self, build: impl FnOnce(&Pool) -> Option<Ring>) -> Option<Ring> {
+        if self.rings.len() < self.most_rings {
+            match build(&self.pool) {
+                Some(ring) => self.rings.push(ring),
+                // Those that are there will do; the first is worth another try.
+                None => self.most_rings = self.rings.len().max(1),
+            }
         }
         self.rings_given += 1;
-        self.rings.get(self.rings_given % self.rings.len()).cloned()
+        let at = self.rings_given.checked_rem(self.rings.len())?;
+        self.rings.get(at).cloned()
     }
 }
 
@@ -112,9 +119,34 @@ mod tests {
     fn there_are_no_more_rings_than_cores() {
         let mut kept = None;
         let shared = Shared::of_process(&mut kept, 1).unwrap();
-        let given = (0..100).filter(|_| shared.next_ring().is_some()).count();
+        let build = |_: &Pool| Ring::builder().build().ok();
+        let given = (0..100).filter(|_| shared.next_ring(build).is_some()).count();
         let cores = std::thread::available_parallelism().unwrap().get();
         assert!(shared.rings.len() <= cores.min(MOST_RINGS));
         assert!(given == 100 || shared.rings.is_empty());
+    }
+
+    #[test]
+    fn the_rings_that_are_there_will_do() {
+        let mut kept = None;
+        let shared = Shared::of_process(&mut kept, 1).unwrap();
+        shared.most_rings = 3;
+        for _ in 0..2 {
+            let mut is_tried = false;
+            assert!(
+                shared
+                    .next_ring(|_| {
+                        is_tried = true;
+                        None
+                    })
+                    .is_none()
+            );
+            assert!(is_tried, "there is none yet");
+        }
+        let Ok(ring) = Ring::builder().build() else { return };
+        shared.most_rings = 3;
+        assert!(shared.next_ring(|_| Some(ring)).is_some());
+        assert!(shared.next_ring(|_| None).is_some(), "one was there");
+        assert!(shared.next_ring(|_| panic!("it was refused before")).is_some());
     }
 }
