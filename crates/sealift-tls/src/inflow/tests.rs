@@ -272,6 +272,17 @@ fn no_handshake_message_is_interrupted() {
     inflow.expect(Violation::UnexpectedMessage);
 }
 
+/// It is opened in the room, if a read has little memory; and the room goes from stream to stream.
+#[test]
+fn what_is_no_data_leaves_no_trace_in_the_room() {
+    let (mut sealing, mut inflow) = ends(Suite::Aes128Gcm, true);
+    let mut ticket = vec![4, 0, 0, 32];
+    ticket.extend([0x5e; 32]);
+    inflow.feed(&seal(&mut sealing, ContentType::Handshake, &ticket));
+    assert_eq!(inflow.step(&mut [0; 8]).unwrap(), Step::Ticket(vec![0x5e; 32]));
+    assert!(!inflow.bytes.windows(8).any(|bytes| bytes == [0x5e; 8]), "the ticket is still there");
+}
+
 /// A ticket is a secret: it does not stay in the memory that a read was given.
 #[test]
 fn what_is_no_data_leaves_no_trace_in_the_callers_memory() {
