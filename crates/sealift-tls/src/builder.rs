@@ -31,6 +31,8 @@ use crate::shared::{self, FRAMES_IN_FLIGHT, MOST_OVERHEAD_BYTES};
 use crate::split::{TlsReader, TlsWriter};
 use crate::stream::TlsStream;
 
+/// Messages that a sender holds at most.
+const MOST_MESSAGES: usize = 1 << 16;
 /// The fewest records that a test's limit may leave to a key.
 const FEWEST_SEALS: u64 = 8;
 
@@ -58,6 +60,13 @@ struct Engines {
 impl Engines {
     fn is_any(&self) -> bool {
         self.sealing.is_some() || self.opening.is_some()
+    }
+
+    /// Their outcomes would come back to the stream.
+    fn have_jobs(&self) -> bool {
+        let sealing = self.sealing.as_ref().map_or(0, |engine| engine.in_flight());
+        let opening = self.opening.as_ref().map_or(0, |engine| engine.in_flight());
+        sealing + opening > 0
     }
 }
 
@@ -106,10 +115,10 @@ impl TlsStreamBuilder {
         self
     }
 
-    /// How many frames this stream may have under way; 12 unless said. It keeps one stream from
+    /// How many frames this stream may have under way; 12 unless said, at most 65,532. It keeps one stream from
     /// taking all of a pool that others have, too.
     pub fn frames_in_flight(mut self, frames: usize) -> Self {
-        self.messages = frames.max(1) + KEPT_PLACES;
+        self.messages = frames.clamp(1, MOST_MESSAGES - KEPT_PLACES) + KEPT_PLACES;
         self
     }
 
@@ -209,6 +218,9 @@ impl TlsStreamBuilder {
             sealing: self.sealing_engine.as_ref().map(Entrusted::take).transpose()?,
             opening: self.opening_engine.as_ref().map(Entrusted::take).transpose()?,
         };
+        if engines.have_jobs() {
+            return Err(Error::Caller { what: "the engine has somebody else's jobs in it" });
+        }
         let offer = Offer::new(self.ktls, engines.is_any(), &socket)?;
         let mut sender = self.sender_builder()?.build(socket)?;
         let mut receiver = Receiver::sharing(sender.socket().clone())?;
@@ -301,5 +313,18 @@ impl TlsStreamBuilder {
         let link = Link::new(outgoing, secrets, negotiated, offer.makers, socket, news);
         let reader = TlsReader::new(link.clone(), receiver, incoming);
         Ok(TlsStream::new(reader, TlsWriter::new(link)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_frames_are_under_way_than_a_sender_holds() {
+        let builder = TlsStreamBuilder::default();
+        for (frames, messages) in [(0, 5), (1, 5), (65_532, 65_536), (usize::MAX, 65_536)] {
+            assert_eq!(builder.clone().frames_in_flight(frames).messages, messages);
+        }
     }
 }

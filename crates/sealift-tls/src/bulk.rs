@@ -20,32 +20,40 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sealift_crypto::{Done, Engine, Inline, Job, Payload, Place, Sequencer, Stopped, Units};
+use sealift_crypto::{Direction, Done, Engine, Job, Payload, Place, Sequencer, Stopped, Units};
 use sealift_io::{Lease, Message};
 
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::outflow::{Counts, read_whole};
 use crate::record::MOST_PLAINTEXT_BYTES;
+use crate::retirement;
 use crate::sealing::Sealing;
 use crate::stats::Offload;
 
 /// What seals for a stream.
 pub(crate) type SealingEngine = Box<dyn Engine<Bytes, Frame>>;
 
-/// How long an engine that is not needed any more has to bring its jobs back: as long as a worker
-/// may need for the one it is at. A task's thread waits for this, too.
-const GRACE: Duration = Duration::from_millis(2);
 /// The pause before an engine that takes nothing, and has nothing under way, is asked again.
 const REFUSED_PAUSE: Duration = Duration::from_micros(100);
 
 /// What one job is to become.
 struct Begun {
     place: Place,
+    key_id: u64,
     /// The length of its records together.
     len_bytes: usize,
     records: u64,
     plaintext_bytes: u64,
+}
+
+impl Begun {
+    /// Whether it is this that `job` is to do: an engine may give back what somebody else gave it.
+    fn is_of(&self, job: &Job<Bytes, Frame>) -> bool {
+        job.direction() == Direction::Seal
+            && job.key().id() == self.key_id
+            && job.units().len() as u64 == self.records
+    }
 }
 
 /// What was under way when the work ended.
@@ -55,6 +63,8 @@ pub(crate) struct Retired {
     pub(crate) unsent: usize,
     /// Jobs that the engine may still work on.
     pub(crate) held: usize,
+    /// Its last figures, if there was an engine.
+    pub(crate) offload: Option<Offload>,
 }
 
 /// The jobs of one connection.
@@ -202,7 +212,9 @@ impl Bulk {
             Ok(job) => self.waiting.push_back(job),
             Err(refused) => self.gap = Some(refused.error.into()),
         }
-        self.begun[tag] = Some(Begun { place, len_bytes: filled, records, plaintext_bytes });
+        let key_id = sealing.key().id();
+        self.begun[tag] =
+            Some(Begun { place, key_id, len_bytes: filled, records, plaintext_bytes });
     }
 
     /// Gives what was sealed here a place behind everything that was begun; false if there is none.
@@ -253,10 +265,11 @@ impl Bulk {
     fn settle(&mut self, done: Done<Bytes, Frame>) -> Result<()> {
         let Done { job, units_done, result } = done;
         let (tag, records) = (usize::try_from(job.tag()), job.units().len());
+        let begun = tag.ok().and_then(|tag| self.begun.get_mut(tag));
+        let begun = begun.and_then(|begun| begun.take_if(|begun| begun.is_of(&job)));
         let (payload, mut units) = job.into_parts();
         units.clear();
         self.spare_units.push(units);
-        let begun = tag.ok().and_then(|tag| self.begun.get_mut(tag)?.take());
         let Some(begun) = begun else {
             return Err(self.failure("it gave back what it did not have"));
         };
@@ -305,26 +318,18 @@ impl Bulk {
         self.engine.readiness()
     }
 
-    /// Ends the work: what the engine does not give back soon stays with it, and it is dropped by a
-    /// thread of its own, for it may wait for its threads or its device there (invariant 3).
+    /// Ends the work: what the engine does not give back soon stays with it (invariant 3).
     pub(crate) fn retire(&mut self) -> Retired {
         let unsent = self.order.len();
         self.waiting.clear();
         self.order.abandon().for_each(drop);
-        let quiet = self.engine.quiesce(Instant::now() + GRACE, &mut self.done);
+        let held = retirement::recall(&mut self.engine, &mut self.done);
         self.done.clear();
-        let held = match quiet {
-            Ok(()) => 0,
-            Err(sealift_crypto::Error::Deadline { in_flight }) => in_flight,
-            Err(_) => self.engine.in_flight(),
-        };
+        let offload = Some(self.offload());
         if held > 0 {
-            let engine = std::mem::replace(&mut self.engine, Box::new(Inline::new()));
-            let thread = std::thread::Builder::new().name("sealift-retired".into());
-            // Where the system has no thread to give, it is dropped here.
-            let _ = thread.spawn(move || drop(engine));
+            retirement::let_go(&mut self.engine);
         }
-        Retired { unsent, held }
+        Retired { unsent, held, offload }
     }
 
     /// What was sealed so far.

@@ -61,6 +61,7 @@ mod outgoing;
 mod pieces;
 mod post_handshake;
 mod record;
+mod retirement;
 mod room;
 mod sealing;
 mod secrets;

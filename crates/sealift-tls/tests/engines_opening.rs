@@ -339,3 +339,29 @@ async fn every_engine_wakes_the_task_that_reads() {
         }
     }
 }
+
+/// Its device still writes: nobody who is done with reading waits for that.
+#[test]
+fn a_stream_is_dropped_at_once_whatever_the_engine_does() {
+    let (puppet, strings) = Puppet::new();
+    let builder = TlsStream::builder().opening_engine(puppet);
+    let (mut ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
+    theirs.write_all(&[1; 1000]).unwrap();
+    ours.halves().0.set_read_deadline(Some(Instant::now() + Duration::from_millis(50)));
+    assert_eq!(ours.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!(strings.held() > 0, "nothing was begun");
+    strings.cling();
+    let (dropped, is_dropped) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        drop(ours);
+        dropped.send(()).unwrap();
+    });
+    is_dropped.recv_timeout(Duration::from_secs(10)).expect("it waits for the engine");
+    assert!(!strings.is_dropped(), "the engine has the memory still");
+    strings.let_go();
+    let late = deadline(10);
+    while !strings.is_dropped() {
+        assert!(Instant::now() < late, "the engine is kept for ever");
+        thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -9,7 +9,7 @@
 mod support;
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::time::{ClockId, clock_gettime};
-use sealift_crypto::Coprocessor;
+use sealift_crypto::{
+    Coprocessor, Engine, Inline, Job, Key, Limits, Nonce, Payload, Stopped, Suite, Unit,
+};
 use sealift_io::Pool;
-use sealift_tls::{Bytes, Error, TlsStream, TlsStreamBuilder, rustls};
+use sealift_tls::{Bytes, Error, Frame, TlsStream, TlsStreamBuilder, rustls};
 use support::engines::{Sealer, Telltale, seeds, sound, unsound};
 use support::puppet::{Puppet, Strings};
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, cases, deadline, name, pattern};
@@ -288,7 +290,10 @@ fn close_ends_by_its_deadline_whatever_the_engine_does() {
         // Three frames of data, and close_notify.
         assert!(closed.aborted && closed.unsent == 4, "{closed:?}");
         assert_eq!(closed.quarantined, if clings { 3 } else { 0 }, "{closed:?}");
-        assert!(reading.join().unwrap().is_err(), "no part is taken for the whole");
+        // Not the end of the stream: those who look for no close_notify are told as well.
+        let seen = reading.join().unwrap().unwrap_err();
+        assert_eq!(seen.kind(), ErrorKind::ConnectionReset, "{seen}");
+        assert_eq!(closed.stats.sealing.map(|sealing| sealing.engine), Some("puppet"));
         drop(ours);
         if clings {
             thread::sleep(Duration::from_millis(20));
@@ -355,4 +360,23 @@ fn what_is_given_away_leaves_while_a_reader_waits() {
     theirs.write_all(b"!").unwrap();
     let (worked, waited) = reading.join().unwrap();
     assert!(worked < waited / 2, "it worked for {worked:?} of {waited:?}, and did not sleep");
+}
+
+/// Their outcomes would be the stream's.
+#[test]
+fn an_engine_with_somebodys_jobs_in_it_is_refused() {
+    let pool = Pool::builder().frames(1).frame_bytes(4096).huge_pages(false).build().unwrap();
+    let limits = Limits { seals: 1, failures: 1 };
+    let key = Key::new(Suite::Aes128Gcm, &[1; 16], limits).unwrap();
+    let destination = Frame::from(pool.try_lease().unwrap());
+    let payload = Payload::Apart { source: Bytes::from_static(b"theirs"), destination };
+    let unit = Unit::new(Nonce::of(&[0; 12], 0), 0..6, 0);
+    let job = Job::seal(&key, payload, [unit].into_iter().collect(), 0).unwrap();
+    let mut engine = Inline::new();
+    assert_eq!(engine.submit(&mut [job].into_iter().collect()), Stopped::Empty);
+    let (near, _far) = support::tcp_pair();
+    let client = Authority::new().client(&case_tls13());
+    let builder = TlsStream::builder().sealing_engine(engine);
+    let refused = builder.connect(near, client, name(), deadline(5)).unwrap_err();
+    assert!(matches!(refused, Error::Caller { .. }), "{refused}");
 }

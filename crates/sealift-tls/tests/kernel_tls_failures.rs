@@ -102,7 +102,7 @@ fn sending_a_record_is_kept_while_its_job_lives() {
     assert!(matches!(said, Error::Engine { .. }), "{said}");
     let Scene { ours, strings, pool, let_go, .. } = &scene;
     assert_eq!((strings.held(), pool.stats().leased, let_go.load(Ordering::SeqCst)), (2, 2, 0));
-    assert!(ours.stats().sealing.is_some());
+    assert_eq!(ours.stats().sealing.map(|sealing| sealing.engine), Some("puppet"));
     scene.strings.let_go();
     all_home(&scene.pool);
     assert_eq!(scene.let_go(), 1);

@@ -20,6 +20,7 @@ use sealift_crypto::{
 };
 
 use crate::opening::MOST_JOB_BYTES;
+use crate::retirement;
 
 use super::MOST_JOBS;
 
@@ -222,14 +223,22 @@ impl Pipeline {
         }
     }
 
-    /// Forgets everything, and takes back what the engine can give up at once. The rest is dropped
+    /// Forgets everything, and takes back what the engine can give up soon. The rest is dropped
     /// with the engine.
     pub(super) fn close(&mut self) {
         self.abandon();
         let mut returned = std::mem::take(&mut self.returned);
-        // What is still under its hands stays there.
-        let _ = self.engine().quiesce(Instant::now(), &mut returned);
+        let held = retirement::recall(self.engine(), &mut returned);
         self.settle_all(&mut returned);
         self.returned = returned;
+        if held > 0 {
+            retirement::let_go(self.engine());
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 
-use sealift_crypto::{Chaos, Coprocessor, Faults, IpsecMb, Limits, Suite, Workers};
+use sealift_crypto::{
+    Chaos, Coprocessor, Faults, Inline, IpsecMb, Limits, Nonce, Suite, Unit, Workers,
+};
 use sealift_io::Pool;
 
 use super::*;
@@ -177,4 +179,34 @@ fn jobs_count_against_the_limit_before_they_are_done() {
     let mut record = vec![0; sealing.record_bytes(2)];
     let refused = sealing.seal(ContentType::Alert, &[1, 0], &mut record);
     assert!(matches!(refused, Err(Error::KeyExhausted)), "{refused:?}");
+}
+
+/// An engine may have been somebody else's before.
+#[test]
+fn a_job_of_somebody_elses_is_not_taken_for_one_of_the_streams() {
+    for has_own_key in [false, true] {
+        let (suite, pool) = (Suite::Aes128Gcm, pool());
+        let mut sealing = sealing(suite, true);
+        let other = epoch(suite, true, 9);
+        // A record more than was begun, or another's key.
+        let (key, records) = match has_own_key {
+            true => (sealing.key().clone(), 2),
+            false => (Sealing::new(other).key().clone(), 1),
+        };
+        let unit = |at: u64| {
+            let at_bytes = at as usize * 200;
+            Unit::new(Nonce::of(&[0; 12], at), 0..100, at_bytes)
+        };
+        let destination = Frame::from(pool.try_lease().unwrap());
+        let payload = Payload::Apart { source: Bytes::from(text(100)), destination };
+        let job = Job::seal(&key, payload, (0..records).map(unit).collect(), 0).unwrap();
+        let mut engine: SealingEngine = Box::new(Inline::new());
+        assert_eq!(engine.submit(&mut VecDeque::from([job])), Stopped::Empty);
+        let mut bulk = Bulk::new(engine, 8);
+        let mut source = Bytes::from(text(100));
+        bulk.seal(&mut sealing, &mut source, pool.try_lease().unwrap(), MOST_PLAINTEXT_BYTES);
+        let said = bulk.pump().unwrap_err();
+        assert!(matches!(said, Error::Engine { engine: "inline", .. }), "{said}");
+        assert!(bulk.release().is_none(), "it was nobody's record");
+    }
 }

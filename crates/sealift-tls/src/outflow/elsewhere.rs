@@ -18,7 +18,7 @@ use crate::stats::Offload;
 
 impl Outflow {
     /// As [`write_file`](Outflow::write_file), sealed by the engine where it was read to: one core
-    /// reads while others seal.
+    /// reads while others seal, unless a router is in front of them, which does such jobs here.
     pub(super) fn write_file_elsewhere(
         &mut self,
         link: &Link,
@@ -194,7 +194,7 @@ impl Outflow {
     pub(super) fn retire(&mut self) -> Retired {
         let Some(mut bulk) = self.bulk.take() else { return Retired::default() };
         let retired = bulk.retire();
-        self.last_offload = Some(bulk.offload());
+        self.last_offload = retired.offload;
         self.counts = self.counts.and(bulk.sealed());
         retired
     }
