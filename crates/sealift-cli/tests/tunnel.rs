@@ -156,23 +156,28 @@ fn a_target_that_is_not_there_resets_the_visitor_and_the_tunnel_goes_on() {
 #[test]
 fn who_never_shakes_hands_is_cut_off_and_holds_up_nobody() {
     let program = Program::echo(1);
-    let (mut opening, pin) = opening_tunnel(&program.url(), &["--timeout", "1s"]);
+    let (mut opening, pin) = opening_tunnel(&program.url(), &["--timeout", "8s"]);
     let sealing = sealing_tunnel(opening.port, &pin, &[]);
-    // More than handshakes go on at a time; some have begun one.
-    let silent: Vec<TcpStream> = (0..160).map(|_| connect(opening.port)).collect();
-    for mut begun in &silent[..30] {
-        begun.write_all(&[22, 3, 1]).unwrap();
+    // More than handshakes go on at a time have begun one.
+    let silent: Vec<TcpStream> = (0..220).map(|_| connect(opening.port)).collect();
+    for mut begun in &silent[..200] {
+        begun.write_all(&[22, 3, 1, 2, 0, 1, 0]).unwrap();
     }
     let mut client = connect(sealing.port);
     client.write_all(b"meanwhile").unwrap();
     let mut answer = [0; 9];
     client.read_exact(&mut answer).unwrap();
+    // The others' time was not up: they were not in the way.
+    silent[0].set_nonblocking(true).unwrap();
+    let waits = silent[0].peek(&mut answer).unwrap_err();
+    assert_eq!(waits.kind(), ErrorKind::WouldBlock);
+    silent[0].set_nonblocking(false).unwrap();
     for silent in silent {
         let (read, _) = read_all(&silent);
         assert!(read.is_empty());
     }
     let line = opening.line();
-    assert!(line.contains("no connection within 1 s; look at the other end"), "{line}");
+    assert!(line.contains("no connection within 8 s; look at the other end"), "{line}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod buffers;
 mod carry;
 mod complaints;
 mod figures;
+mod hello;
 mod metrics;
 mod opening;
 mod outcome;
@@ -23,13 +24,14 @@ mod report;
 mod stages;
 
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::args::TunnelArgs;
 use crate::cleanup;
@@ -46,15 +48,15 @@ use buffers::Buffers;
 use complaints::Complaints;
 use figures::Figures;
 use metrics::Metrics;
-use opening::{Opened, Opening};
+use opening::Opening;
 use outcome::{Mishap, Outcome};
 use pair::Pair;
 use plain::Plain;
 use report::Report;
 use stages::{Stage, Stages};
 
-/// Handshakes, and ways to TARGET, at a time; each has a thread. Those that wait for the other end
-/// to speak first have none.
+/// Handshakes, and ways to TARGET, at a time; each has a thread. Visitors that have not said their
+/// ClientHello have none.
 const OPENINGS: usize = 128;
 /// How often a person who watches sees the figures.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
@@ -237,38 +239,38 @@ impl Tunnel {
         tracing::info!(%peer, outcome = outcome.name(), seconds, "connection ended");
     }
 
-    async fn carry(&self, mut visitor: Connection) -> Result<Outcome, Mishap> {
-        if self.opening.hears_first() {
-            visitor = self.await_first_words(visitor).await?;
-        }
-        let opened = self.open(visitor).await?;
+    async fn carry(&self, visitor: Connection) -> Result<Outcome, Mishap> {
+        let deadline = self.opening.deadline();
+        let admitted = timeout_at(deadline.into(), self.admit(visitor)).await;
+        let (visitor, turn) = admitted.unwrap_or_else(|_| Err(self.opening.too_late()))?;
+        let opened = self.opening.open(visitor, deadline).await?;
+        drop(turn);
         let (buffers, figures) = (self.buffers.clone(), self.figures.clone());
         let mut pair = Pair::new(opened, &self.sides, buffers, figures)?;
         pair.carry(&self.sides).await.map(|()| Outcome::Clean)
     }
+
+    /// Waits until a visitor has said so much that it is worth a thread, and until it is its turn.
+    async fn admit(
+        &self,
+        mut visitor: Connection,
+    ) -> Result<(Connection, Option<SemaphorePermit<'_>>), Mishap> {
+        if self.opening.hears_first() {
+            let peer = visitor.peer.clone();
+            let socket = await_hello(visitor).await;
+            let socket = socket.map_err(|error| Mishap::here(&self.sides.sealed, error))?;
+            visitor = Connection { socket, peer };
+        }
+        // It is never closed.
+        Ok((visitor, self.openings.acquire().await.ok()))
+    }
 }
 
-impl Tunnel {
-    /// Waits until a visitor says something: until then it is worth no thread.
-    async fn await_first_words(&self, visitor: Connection) -> Result<Connection, Mishap> {
-        let failed = |error| Mishap::here(&self.sides.sealed, error);
-        let peer = visitor.peer.clone();
-        let visitor = Plain::new(visitor).map_err(failed)?;
-        match timeout(self.opening.patience(), visitor.readable()).await {
-            Ok(ready) => {
-                let socket = ready.and_then(|()| visitor.into_socket()).map_err(failed)?;
-                Ok(Connection { socket, peer })
-            }
-            Err(_) => Err(self.opening.too_late()),
-        }
-    }
-
-    /// Opens the other side, when it is its turn.
-    async fn open(&self, visitor: Connection) -> Result<Opened, Mishap> {
-        // It is never closed.
-        let _turn = self.openings.acquire().await;
-        self.opening.open(visitor).await
-    }
+/// Waits until a visitor has said its ClientHello.
+async fn await_hello(visitor: Connection) -> io::Result<OwnedFd> {
+    let visitor = Plain::new(visitor)?;
+    visitor.peek_until(hello::is_enough).await?;
+    visitor.into_socket()
 }
 
 /// A number of connections, in words.

@@ -28,6 +28,8 @@ use crate::trust::Role;
 const SESSIONS: usize = 32;
 /// Tickets that a visitor is given: the next connection takes one, and brings one.
 const TICKETS: usize = 1;
+/// What the way to TARGET gets if everything before it took all the time.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// How to bring a visitor to its target.
 #[derive(Debug)]
@@ -70,9 +72,9 @@ impl Opening {
         matches!(self.role, Role::Server { .. })
     }
 
-    /// How long a visitor's handshake may take.
-    pub(super) fn patience(&self) -> Duration {
-        if self.timeout.is_zero() { DURATION_MAX } else { self.timeout }
+    /// Until when a visitor who comes now is to have a connection with two sides.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + if self.timeout.is_zero() { DURATION_MAX } else { self.timeout }
     }
 
     /// The other end took too long to shake hands.
@@ -83,23 +85,26 @@ impl Opening {
     }
 
     /// Opens the other side for a visitor.
-    pub(super) async fn open(&self, visitor: Connection) -> Result<Opened, Mishap> {
+    pub(super) async fn open(
+        &self,
+        visitor: Connection,
+        deadline: Instant,
+    ) -> Result<Opened, Mishap> {
         let builder = self.builder()?;
         match &self.role {
             Role::Client { config, name } => {
-                let target = self.reach().await?;
+                let target = self.reach(deadline).await?;
                 let (socket, watched) = self.both(target)?;
-                let (config, name, deadline) = (config.clone(), name.clone(), self.deadline());
+                let (config, name) = (config.clone(), name.clone());
                 let shaking = AsyncTlsStream::connect(builder, socket, config, name, deadline);
                 let sealed = self.shake_hands(shaking, watched).await?;
                 Ok(Opened { plain: visitor, sealed })
             }
             Role::Server { config, .. } => {
                 let (socket, watched) = self.both(visitor)?;
-                let (config, deadline) = (config.clone(), self.deadline());
-                let shaking = AsyncTlsStream::accept(builder, socket, config, deadline);
+                let shaking = AsyncTlsStream::accept(builder, socket, config.clone(), deadline);
                 let sealed = self.shake_hands(shaking, watched).await?;
-                match self.reach().await {
+                match self.reach(deadline).await {
                     Ok(plain) => Ok(Opened { plain, sealed }),
                     Err(mishap) => {
                         connection::reset(sealed.socket.as_fd());
@@ -121,8 +126,10 @@ impl Opening {
     }
 
     /// Connects to TARGET.
-    async fn reach(&self) -> Result<Connection, Mishap> {
-        let (target, timeout) = (self.target.clone(), self.timeout);
+    async fn reach(&self, deadline: Instant) -> Result<Connection, Mishap> {
+        let target = self.target.clone();
+        // None at all would mean that it may take for ever.
+        let timeout = deadline.saturating_duration_since(Instant::now()).max(LEAST);
         let reached = spawn_blocking(move || connect::connect(&target, Some(timeout))).await;
         let reached = reached.map_err(|error| Mishap::here(&self.target, error.into()))?;
         reached.map_err(|failure| Mishap { outcome: Outcome::TargetUnreachable, failure })
@@ -158,10 +165,6 @@ impl Opening {
 
     fn action(&self) -> Action {
         if self.hears_first() { Action::Accept } else { Action::Connect }
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.patience()
     }
 }
 

@@ -1,13 +1,15 @@
 //! The side of a connection that is not sealed, under tokio's traits.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::hello;
 use crate::transfer::connection::{Connection, Peer};
 
 /// A TCP or unix stream.
@@ -31,11 +33,32 @@ impl Plain {
         }
     }
 
-    /// Waits until there is something to read, or no more will come.
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    /// Waits until `is_enough` of what there is to read, or no more will come. Nothing is taken.
+    pub(super) async fn peek_until(&self, is_enough: fn(&[u8]) -> bool) -> io::Result<()> {
+        loop {
+            if self.ready().await?.is_read_closed() {
+                return Ok(());
+            }
+            let looked = match self {
+                Self::Tcp(stream) => {
+                    stream.try_io(Interest::READABLE, || look(stream.as_fd(), is_enough))
+                }
+                Self::Unix(stream) => {
+                    stream.try_io(Interest::READABLE, || look(stream.as_fd(), is_enough))
+                }
+            };
+            match looked {
+                // The task is woken again when more has come.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                looked => return looked,
+            }
+        }
+    }
+
+    async fn ready(&self) -> io::Result<Ready> {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
+            Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
+            Self::Unix(stream) => stream.ready(Interest::READABLE).await,
         }
     }
 
@@ -46,6 +69,13 @@ impl Plain {
             Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
         }
     }
+}
+
+/// Looks at what there is to read; `WouldBlock` if that is not enough.
+fn look(socket: BorrowedFd<'_>, is_enough: fn(&[u8]) -> bool) -> io::Result<()> {
+    let mut room = [0; hello::MOST_BYTES];
+    let (count, _) = recv(socket, &mut room[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    if count == 0 || is_enough(&room[..count]) { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
 }
 
 impl AsFd for Plain {
