@@ -251,3 +251,22 @@ fn what_came_before_a_reset_arrives() {
     read.extend(rest);
     assert!(read == pattern(0, 300_000), "{} bytes", read.len());
 }
+
+/// Both tunnels hold bytes, and neither reads what it would learn of the reset from.
+#[test]
+fn a_reset_is_noticed_though_nothing_moves() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let pair = TunnelPair::to(&format!("tcp://{}", listener.local_addr().unwrap()), &[]);
+    let mut client = pair.connect();
+    client.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let part = pattern(0, 1 << 20);
+    while client.write_all(&part).is_ok() {}
+    let (visitor, _) = listener.accept().unwrap();
+    assert!(visitor.take_error().unwrap().is_none());
+    reset(&client);
+    // Without reading: what is on its way fills the tunnels as before.
+    wait_until("a reset", || {
+        let error = visitor.take_error().unwrap();
+        error.is_some_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    });
+}

@@ -65,13 +65,25 @@ pub(super) struct Carry {
     step: Step,
     /// Something was written that has perhaps not all left.
     is_unflushed: bool,
+    /// Something was written since that was asked.
+    has_moved: bool,
     moved: Counter,
 }
 
 impl Carry {
     /// Counts in `moved` what it carries.
     pub(super) fn new(moved: Counter) -> Self {
-        Self { step: Step::Reading, is_unflushed: false, moved }
+        Self { step: Step::Reading, is_unflushed: false, has_moved: false, moved }
+    }
+
+    /// Whether it holds bytes, so that nobody reads.
+    pub(super) fn holds_bytes(&self) -> bool {
+        matches!(self.step, Step::Writing { .. })
+    }
+
+    /// Whether it holds bytes and has written none since it was asked the last time.
+    pub(super) fn is_stuck(&mut self) -> bool {
+        !std::mem::take(&mut self.has_moved) && self.holds_bytes()
     }
 
     /// Carries on; ready at the end.
@@ -142,6 +154,7 @@ impl Carry {
         let before = left.len();
         let taken = to.poll_take(context, left);
         self.moved.inc_by((before - left.len()) as u64);
+        self.has_moved |= left.len() < before;
         self.is_unflushed = true;
         ready!(taken).map_err(Broken::Target)?;
         if left.is_empty() {

@@ -10,6 +10,8 @@
 //! 2. Sockets stay armed (`transfer/connection.rs`) until both directions have ended: whatever else
 //!    closes them resets both sides. So an end that a program sees is one.
 //! 3. Before a reset, what was carried already has a moment to arrive.
+//! 4. While a direction is stuck, nobody reads its source: that it was reset shows only in its
+//!    error. Nobody may ask for that and go on: it is told once.
 
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,6 +36,8 @@ use crate::transfer::connection;
 
 /// How often the stream's own figures are added to those of the tunnel.
 const TELL_EVERY: Duration = Duration::from_millis(250);
+/// How often the source of a direction that is stuck is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long what was carried already may take to arrive before a reset.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// The pause between two looks at what has arrived, at first and at most.
@@ -116,20 +120,45 @@ impl Pair {
             }
             polled => polled.is_ready(),
         };
-        self.tell_now_and_then(context);
-        if inward && outward { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if inward && outward {
+            return Poll::Ready(Ok(()));
+        }
+        self.look_now_and_then(context, sides).map_or(Poll::Pending, |died| Poll::Ready(Err(died)))
     }
 
-    /// Tells the figures a while after something has moved: what idles is not woken for it.
-    fn tell_now_and_then(&mut self, context: &mut Context<'_>) {
+    /// Tells the figures a while after something has moved, and looks whether a side has died that
+    /// nobody reads: what idles is not woken for it.
+    fn look_now_and_then(&mut self, context: &mut Context<'_>, sides: &Sides) -> Option<Mishap> {
         if !self.has_news {
             self.tells.as_mut().reset(Instant::now() + TELL_EVERY);
             self.has_news = true;
         }
-        if self.tells.as_mut().poll(context).is_ready() {
+        while self.tells.as_mut().poll(context).is_ready() {
             self.tell();
-            self.has_news = false;
+            if let Some(died) = self.death(sides) {
+                return Some(died);
+            }
+            self.has_news = self.outward.holds_bytes() || self.inward.holds_bytes();
+            if !self.has_news {
+                break;
+            }
+            self.tells.as_mut().reset(Instant::now() + LOOK_EVERY);
         }
+        None
+    }
+
+    /// What the source of a direction that is stuck has died of (invariant 4).
+    fn death(&mut self, sides: &Sides) -> Option<Mishap> {
+        let died = |socket, source, target| {
+            let errno = connection::death(socket)?;
+            Some(Mishap::broken(source, target, &Broken::Source(errno.into())))
+        };
+        let outward = self.outward.is_stuck().then(|| self.plain.as_fd());
+        let inward = self.inward.is_stuck().then(|| self.socket.as_fd());
+        let (plain, sealed) = (&sides.plain, &sides.sealed);
+        outward
+            .and_then(|socket| died(socket, plain, sealed))
+            .or_else(|| inward.and_then(|socket| died(socket, sealed, plain)))
     }
 
     fn tell(&mut self) {
