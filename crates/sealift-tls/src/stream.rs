@@ -144,6 +144,11 @@ impl TlsStream {
         self.negotiated().server_name.as_deref()
     }
 
+    /// See [`TlsWriter::unacknowledged_bytes`].
+    pub fn unacknowledged_bytes(&self) -> usize {
+        self.writer.unacknowledged_bytes()
+    }
+
     /// The figures so far.
     pub fn stats(&self) -> Stats {
         self.writer.stats()

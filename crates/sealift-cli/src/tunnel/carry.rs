@@ -3,6 +3,7 @@
 //! ```text
 //!  Reading ──bytes──► Writing ──all written──► Reading ──the end──► Ending ──told──► Ended
 //! ```
+//! The end is told when everything before it is with the kernel: what fails then is the end alone.
 //! What comes faster than it goes waits where it is: nothing is read while bytes are held.
 
 use std::io;
@@ -103,6 +104,7 @@ impl Carry {
                 Step::Reading => ready!(self.poll_read(from, to, buffers, context))?,
                 Step::Writing { .. } => ready!(self.poll_write(to, context))?,
                 Step::Ending => {
+                    ready!(self.poll_flush(to, context))?;
                     ready!(Pin::new(&mut *to).poll_shutdown(context)).map_err(Broken::End)?;
                     self.step = Step::Ended;
                 }
@@ -138,11 +140,20 @@ impl Carry {
         }
         drop(buffer);
         // Nobody else sees to what a write left behind.
+        ready!(self.poll_flush(to, context))?;
+        Poll::Pending
+    }
+
+    fn poll_flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        to: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
         if self.is_unflushed {
             ready!(Pin::new(to).poll_flush(context)).map_err(Broken::Target)?;
             self.is_unflushed = false;
         }
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write<W: Sink>(

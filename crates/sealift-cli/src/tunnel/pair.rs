@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use sealift::io::is_acknowledged;
 use sealift::tls::{AsyncTlsStream, Stats};
 use tokio::io::AsyncWriteExt;
@@ -40,6 +41,11 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long what was carried already may take to arrive before a reset.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// How long what was carried may take to arrive after both directions have ended: nobody keeps a
+/// place by not reading.
+const LAST_WAY: Duration = Duration::from_secs(120);
+/// The longest record that close_notify is, with an explicit nonce, and the end of the stream.
+const CLOSE_NOTIFY_MOST: usize = 5 + 8 + 2 + 16 + 1;
 /// The pause between two looks at what has arrived, at first and at most.
 const ARRIVED_EVERY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 
@@ -90,14 +96,13 @@ impl Pair {
 
     /// Carries everything, both ways, to both ends.
     pub(super) async fn carry(&mut self, sides: &Sides) -> Result<(), Mishap> {
-        let carried = poll_fn(|context| self.poll(context, sides)).await;
-        match &carried {
-            Ok(()) => {
-                // What is dropped sooner may be reset. If the other end has gone, it had ended.
-                let _ = self.sealed.released().await;
-                self.is_over = true;
-            }
-            Err(_) => self.wait_a_moment().await,
+        let mut carried = poll_fn(|context| self.poll(context, sides)).await;
+        if carried.is_ok() {
+            carried = self.see_it_arrive(sides).await;
+        }
+        self.is_over = carried.is_ok();
+        if !self.is_over {
+            self.wait_a_moment().await;
         }
         self.tell();
         carried
@@ -113,7 +118,7 @@ impl Pair {
             polled => polled.is_ready(),
         };
         let outward = match self.outward.poll(plain, sealed, &self.buffers, context) {
-            // It had ended before us, and does not hear it: nothing is missing here.
+            // It had ended before us, and does not hear it. What it has missed shows at the end.
             Poll::Ready(Err(Broken::End(_))) if inward => true,
             Poll::Ready(Err(broken)) => {
                 return Poll::Ready(Err(Mishap::broken(&sides.plain, &sides.sealed, &broken)));
@@ -167,12 +172,35 @@ impl Pair {
         self.told = now;
     }
 
+    /// Both directions have ended: waits until the other end's kernel has everything. What is
+    /// dropped sooner may be reset.
+    async fn see_it_arrive(&mut self, sides: &Sides) -> Result<(), Mishap> {
+        let released = async {
+            // What it failed of is asked for next.
+            let _ = self.sealed.released().await;
+            arrived(&self.socket).await
+        };
+        let errno = match timeout(LAST_WAY, released).await {
+            Ok(Ok(())) => return Ok(()),
+            // Other ends close without reading close_notify: nothing else is missing.
+            Ok(Err(_)) if self.sealed.stream().unacknowledged_bytes() <= CLOSE_NOTIFY_MOST => {
+                return Ok(());
+            }
+            Ok(Err(error)) => error
+                .errno()
+                .map_or(Errno::CONNRESET, |errno| Errno::from_raw_os_error(errno.raw())),
+            Err(_) => Errno::TIMEDOUT,
+        };
+        let broken = Broken::Target(errno.into());
+        Err(Mishap::broken(&sides.plain, &sides.sealed, &broken))
+    }
+
     /// Lets arrive what was carried already (invariant 3).
     async fn wait_a_moment(&mut self) {
         let last = async {
             // The side that failed has nothing more to take.
             let _ = self.sealed.flush().await;
-            tokio::join!(arrived(&self.socket), arrived(&self.plain));
+            let _ = tokio::join!(arrived(&self.socket), arrived(&self.plain));
         };
         let _ = timeout(LAST_MOMENT, last).await;
     }
@@ -189,11 +217,15 @@ impl Drop for Pair {
     }
 }
 
-/// Waits until the other end's kernel has everything, or there is no other end.
-async fn arrived(socket: &impl AsFd) {
+/// Waits until the other end's kernel has everything.
+///
+/// # Errors
+/// What the connection died of before.
+async fn arrived(socket: &impl AsFd) -> sealift::io::Result<()> {
     let (mut pause, longest) = ARRIVED_EVERY;
-    while let Ok(false) = is_acknowledged(socket) {
+    while !is_acknowledged(socket)? {
         sleep(pause).await;
         pause = (pause * 2).min(longest);
     }
+    Ok(())
 }
