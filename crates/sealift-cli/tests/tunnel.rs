@@ -275,6 +275,26 @@ fn a_second_signal_and_the_end_of_grace_cut_connections() {
 }
 
 #[test]
+fn who_was_not_let_in_holds_up_no_stop() {
+    let flags = ["--grace", "1h", "--json"];
+    let (mut opening, _) = opening_tunnel("tcp://127.0.0.1:9", &flags);
+    let silent = connect(opening.port);
+    // It comes later: when it is complained of, the other has been taken.
+    let mut refused = connect(opening.port);
+    refused.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(opening.line().starts_with("sealift: connection from 127.0.0.1:"));
+    opening.running.signal("TERM");
+    let output = opening.finish();
+    assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["outcomes"]["turned_away"], &report["outcomes"]["cut"]),
+        (&1.into(), &0.into())
+    );
+    assert_eq!(read_all(&silent), (vec![], Err(ErrorKind::ConnectionReset)));
+}
+
+#[test]
 fn too_many_open_files_are_said_once_and_waited_for() {
     if let Some(why) = missing("prlimit") {
         return skip("too_many_open_files_are_said_once_and_waited_for", &why);

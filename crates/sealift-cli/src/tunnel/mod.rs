@@ -224,6 +224,7 @@ impl Tunnel {
         let peer = visitor.peer.clone();
         let began = Instant::now();
         let ended = tokio::select! {
+            biased;
             ended = self.carry(visitor) => ended,
             () = self.stages.reached(Stage::Now) => Ok(Outcome::Cut),
         };
@@ -241,7 +242,12 @@ impl Tunnel {
 
     async fn carry(&self, visitor: Connection) -> Result<Outcome, Mishap> {
         let deadline = self.opening.deadline();
-        let admitted = timeout_at(deadline.into(), self.admit(visitor)).await;
+        let admitted = tokio::select! {
+            biased;
+            admitted = timeout_at(deadline.into(), self.admit(visitor)) => admitted,
+            // It was not let in: there is nothing to wait for, and nothing to cut.
+            () = self.stages.reached(Stage::Ending) => return Ok(Outcome::TurnedAway),
+        };
         let (visitor, turn) = admitted.unwrap_or_else(|_| Err(self.opening.too_late()))?;
         let opened = self.opening.open(visitor, deadline).await?;
         drop(turn);

@@ -25,6 +25,8 @@ pub(super) enum Outcome {
     TargetUnreachable,
     /// The handshake took too long, or the other host has vanished.
     Timeout,
+    /// This tunnel was told to stop before it had let the visitor in.
+    TurnedAway,
     /// This tunnel was told to stop.
     Cut,
     /// This machine's fault.
@@ -32,7 +34,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Clean,
         Self::Truncated,
         Self::Reset,
@@ -40,6 +42,7 @@ impl Outcome {
         Self::HandshakeFailed,
         Self::TargetUnreachable,
         Self::Timeout,
+        Self::TurnedAway,
         Self::Cut,
         Self::Failed,
     ];
@@ -54,6 +57,7 @@ impl Outcome {
             Self::HandshakeFailed => "handshake_failed",
             Self::TargetUnreachable => "target_unreachable",
             Self::Timeout => "timeout",
+            Self::TurnedAway => "turned_away",
             Self::Cut => "cut",
             Self::Failed => "failed",
         }
