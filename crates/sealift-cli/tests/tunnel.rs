@@ -295,6 +295,20 @@ fn who_was_not_let_in_holds_up_no_stop() {
 }
 
 #[test]
+fn a_signal_ends_what_has_not_begun_to_serve() {
+    let scratch = Scratch::new();
+    let fifo = scratch.join("fifo");
+    assert!(quiet("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut command = sealift();
+    command.args(["tunnel", "tls://127.0.0.1:0", "tcp://127.0.0.1:9", "--cert"]).arg(&fifo);
+    let tunnel = start(&mut command);
+    // Opened when it is read from, which has no end as long as this is open.
+    let _writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    tunnel.signal("TERM");
+    assert_eq!(tunnel.finish().status.signal(), Some(15));
+}
+
+#[test]
 fn too_many_open_files_are_said_once_and_waited_for() {
     if let Some(why) = missing("prlimit") {
         return skip("too_many_open_files_are_said_once_and_waited_for", &why);

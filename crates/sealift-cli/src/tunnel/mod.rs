@@ -174,6 +174,7 @@ impl Tunnel {
         args: &TunnelArgs,
         terminal: &Terminal,
     ) -> Option<i32> {
+        self.stages.serve();
         let most = args.max_connections;
         let places = Arc::new(Semaphore::new(most as usize));
         let watched = tokio::spawn(watch(self.figures.clone(), terminal.clone()));

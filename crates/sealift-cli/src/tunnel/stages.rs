@@ -1,4 +1,4 @@
-//! What the tunnel is at: serving until a signal, then ending, and with a second signal at once.
+//! What the tunnel is at: starting, when a signal ends it as it ends any program; serving until a signal, then ending, and with a second signal at once.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use crate::cleanup;
 /// How long connections are welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
+    /// Nobody has come.
+    Starting,
     Serving,
     /// No new ones.
     Ending,
@@ -30,7 +32,7 @@ impl Stages {
     /// # Errors
     /// As [`cleanup::watch_signals`].
     pub(super) fn watch_signals() -> io::Result<Self> {
-        let told = Arc::new(watch::Sender::new((Stage::Serving, 0)));
+        let told = Arc::new(watch::Sender::new((Stage::Starting, 0)));
         let tells = told.clone();
         cleanup::watch_signals_but(move |signal| {
             let asks = matches!(signal, SIGINT | SIGTERM);
@@ -38,13 +40,18 @@ impl Stages {
                 let next = match told.0 {
                     Stage::Serving => Stage::Ending,
                     Stage::Ending => Stage::Now,
-                    Stage::Now => return false,
+                    Stage::Starting | Stage::Now => return false,
                 };
                 *told = (next, signal);
                 true
             })
         })?;
         Ok(Self { told })
+    }
+
+    /// From here on connections are welcome.
+    pub(super) fn serve(&self) {
+        self.told.send_modify(|told| told.0 = Stage::Serving);
     }
 
     /// Waits until it is this stage, or a later one.
