@@ -255,7 +255,7 @@ fn told_to_stop_it_lets_connections_end() {
 
 #[test]
 fn a_second_signal_and_the_end_of_grace_cut_connections() {
-    for (flags, signals) in [(["--grace", "0"], 1), (["--grace", "1h"], 2)] {
+    for (flags, signals) in [(["--json", "--grace", "0"], 1), (["--json", "--grace", "1h"], 2)] {
         let program = Program::echo(1);
         let (opening, pin) = opening_tunnel(&program.url(), &[]);
         let sealing = sealing_tunnel(opening.port, &pin, &flags);
@@ -269,7 +269,13 @@ fn a_second_signal_and_the_end_of_grace_cut_connections() {
             wait_until("an end of listening", || !is_listening(port));
         }
         assert_eq!(read_all(&client), (vec![], Err(ErrorKind::ConnectionReset)));
-        assert_eq!(sealing.finish().status.signal(), Some(15));
+        let output = sealing.finish();
+        assert_eq!(output.status.signal(), Some(15));
+        // What it did until then is told.
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["outcomes"]["cut"], 1);
+        assert_eq!((&report["bytes_sealed"], &report["bytes_opened"]), (&1.into(), &1.into()));
+        assert!(report["records_opened"].as_u64() >= Some(1), "{report}");
         program.finish();
     }
 }

@@ -104,7 +104,6 @@ impl Pair {
         if !self.is_over {
             self.wait_a_moment().await;
         }
-        self.tell();
         carried
     }
 
@@ -208,6 +207,8 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
+        // Also of what is cut short.
+        self.tell();
         for socket in [self.plain.as_fd(), self.socket.as_fd()] {
             match self.is_over {
                 true => connection::disarm(socket),
