@@ -198,8 +198,9 @@ impl Tunnel {
         watched.abort();
         self.stages.end_now();
         let _ = timeout(CUT_WITHIN, places.acquire_many(most)).await;
-        let cut = self.figures.finished_as(Outcome::Cut).get();
-        (cut > 0).then(|| self.stages.signal())
+        let is_cut = self.figures.finished_as(Outcome::Cut).get() > 0;
+        // Those that have not noticed yet are cut when this process ends.
+        (is_cut || self.figures.open.get() > 0).then(|| self.stages.signal())
     }
 
     /// Takes connections as long as there are places for them.
