@@ -1,5 +1,6 @@
 //! Reaching the other end: every address of a name in turn, within one time.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -102,11 +103,17 @@ pub(super) fn resolve(
         Ok(Ok(addresses)) if addresses.is_empty() => Err(unresolved("it has no address".into())),
         Ok(Ok(addresses)) => {
             tracing::debug!(host, ?addresses, "resolved");
-            Ok(addresses)
+            Ok(distinct(addresses))
         }
         Ok(Err(error)) => Err(unresolved(resolver_words(&error))),
         Err(_) => Err(unresolved("the resolver did not answer in time".into())),
     }
+}
+
+/// Each address once: a hosts file may say the same twice, which nobody can listen on.
+fn distinct(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut seen = HashSet::new();
+    addresses.into_iter().filter(|address| seen.insert(*address)).collect()
 }
 
 fn resolver_words(error: &io::Error) -> String {
@@ -200,6 +207,12 @@ fn unreached(url: &Endpoint, refusals: &[(SocketAddr, io::Error)], timeout: Dura
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_said_twice_is_one() {
+        let [one, other] = ["127.0.0.1:1", "[::1]:1"].map(|text| text.parse().unwrap());
+        assert_eq!(distinct(vec![one, other, one]), [one, other]);
+    }
 
     fn refusal(ip: &str, errno: Errno) -> (SocketAddr, io::Error) {
         (SocketAddr::new(ip.parse().unwrap(), 9), errno.into())
