@@ -3,7 +3,8 @@
 //! What is read is checked here, before anybody is called: each refusal names the file and what is
 //! wrong with it.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,10 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
 use crate::failure::{Action, Failure};
+use crate::quantity;
 
+/// The most that is read of a file: more than all the authorities of a system take.
+const MOST_BYTES: u64 = 1 << 20;
 /// What a PEM file begins each of its parts with.
 const BEGIN: &[u8] = b"-----BEGIN ";
 /// How the two formats of encrypted keys say that they are.
@@ -149,13 +153,18 @@ fn private_key(path: &Path, shared: bool) -> Result<PrivateKeyDer<'static>, Fail
 
 /// The content of a PEM file.
 fn text(path: &Path) -> Result<Vec<u8>, Failure> {
-    let text = fs::read(path);
-    let text = text.map_err(|error| match error.kind() {
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut text));
+    read.map_err(|error| match error.kind() {
         std::io::ErrorKind::IsADirectory => {
             Failure::Directory { action: Action::Read, name: path.display().to_string() }
         }
         _ => Failure::system(Action::Read, path.display(), error),
     })?;
+    if text.len() as u64 > MOST_BYTES {
+        let reason = format!("it is longer than {}", quantity::bytes(MOST_BYTES as f64));
+        return Err(unusable(path, reason, "name a PEM file"));
+    }
     if text.windows(BEGIN.len()).any(|window| window == BEGIN) {
         return Ok(text);
     }
@@ -241,6 +250,12 @@ mod tests {
 
     fn read(certificates: &Path, key: Option<&Path>) -> Result<Arc<CertifiedKey>, Failure> {
         identity(certificates, key, &provider())
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_it() {
+        let refused = read(Path::new("/dev/zero"), None).unwrap_err().to_string();
+        assert!(refused.contains("it is longer than"), "{refused}");
     }
 
     #[test]
