@@ -1,6 +1,7 @@
 //! Whether what was sent has reached the other end's kernel.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::sys::socket;
@@ -16,12 +17,22 @@ pub fn is_acknowledged(stream: impl AsFd) -> Result<bool> {
         .map_err(|errno| Error::from_call("SO_ERROR", errno))
 }
 
+/// How long the other end of a TCP connection has been silent although bytes were sent to it again
+/// and again; zero while it answers, however long it reads nothing, and `None` once it has
+/// acknowledged everything. (`TCP_USER_TIMEOUT` does not ask whether it answers: since Linux 5.11 it
+/// ends connections whose other end only does not read.) A stream that is not TCP has no silence.
+pub fn unanswered_for(stream: impl AsFd) -> Option<Duration> {
+    let stream = stream.as_fd();
+    let is_outstanding = socket::unacknowledged_bytes(stream).is_ok_and(|bytes| bytes > 0);
+    is_outstanding.then(|| socket::unanswered_for(stream).ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 
@@ -54,6 +65,23 @@ mod tests {
         fill(&mut near);
         assert!(!is_acknowledged(&near).unwrap());
         drained(far, &near);
+    }
+
+    #[test]
+    fn who_reads_nothing_still_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        assert_eq!(unanswered_for(&near), None);
+        fill(&mut near);
+        // Long enough for several questions whether it has room.
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(unanswered_for(&near), Some(Duration::ZERO));
+        drained(far, &near);
+        assert_eq!(unanswered_for(&near), None);
+        let (mut near, _far) = UnixStream::pair().unwrap();
+        fill(&mut near);
+        assert_eq!(unanswered_for(&near), None);
     }
 
     #[test]

@@ -30,7 +30,8 @@ use crate::terminal::shown;
 /// --grace; the second signal ends them at once. Visitors that have not begun their handshake by
 /// then are turned away. Exit code 0 means that no connection was cut.
 ///
-/// A host that is gone is noticed within two minutes of silence.
+/// A host that is gone is noticed after two minutes of silence, some more if it had stopped reading
+/// before. One that answers and reads nothing is waited for.
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct TunnelArgs {

@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use sealift::io::is_acknowledged;
+use sealift::io::{is_acknowledged, unanswered_for};
 use sealift::tls::{AsyncTlsStream, Stats};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -33,12 +33,16 @@ use super::figures::Figures;
 use super::opening::{Opened, Sealed};
 use super::outcome::Mishap;
 use super::plain::Plain;
+use crate::endpoint::Endpoint;
 use crate::transfer::connection;
 
 /// How often the stream's own figures are added to those of the tunnel.
 const TELL_EVERY: Duration = Duration::from_millis(250);
-/// How often the source of a direction that is stuck is looked at.
+/// How often both sides are looked at while something is outstanding.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a side may leave unanswered what is sent to it: as long as one that idles
+/// (`transfer/connection.rs`). It may answer that it has no room as long as it likes.
+const SILENCE_MOST: Duration = Duration::from_secs(120);
 /// How long what was carried already may take to arrive before a reset.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// How long what was carried may take to arrive after both directions have ended: nobody keeps a
@@ -142,7 +146,10 @@ impl Pair {
             if let Some(died) = self.death(sides) {
                 return Some(died);
             }
-            self.has_news = self.outward.holds_bytes() || self.inward.holds_bytes();
+            self.has_news = self.outward.holds_bytes()
+                || self.inward.holds_bytes()
+                || unanswered_for(&self.socket).is_some()
+                || unanswered_for(&self.plain).is_some();
             if !self.has_news {
                 break;
             }
@@ -151,7 +158,8 @@ impl Pair {
         None
     }
 
-    /// What the source of a direction that is stuck has died of (invariant 4).
+    /// What the source of a direction that is stuck has died of (invariant 4), or that a side
+    /// answers no more: the kernel would ask for a quarter of an hour.
     fn death(&mut self, sides: &Sides) -> Option<Mishap> {
         let died = |socket, source, target| {
             let errno = connection::death(socket)?;
@@ -163,6 +171,8 @@ impl Pair {
         outward
             .and_then(|socket| died(socket, plain, sealed))
             .or_else(|| inward.and_then(|socket| died(socket, sealed, plain)))
+            .or_else(|| vanished(&self.plain, sealed, plain))
+            .or_else(|| vanished(&self.socket, plain, sealed))
     }
 
     fn tell(&mut self) {
@@ -216,6 +226,12 @@ impl Drop for Pair {
             }
         }
     }
+}
+
+/// Whether the host at `target` is gone.
+fn vanished(socket: &impl AsFd, source: &Endpoint, target: &Endpoint) -> Option<Mishap> {
+    let is_gone = unanswered_for(socket)? >= SILENCE_MOST;
+    is_gone.then(|| Mishap::broken(source, target, &Broken::Target(Errno::TIMEDOUT.into())))
 }
 
 /// Waits until the other end's kernel has everything.

@@ -6,6 +6,7 @@ use std::io::IoSliceMut;
 use std::mem::zeroed;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use crate::error::Errno;
 
@@ -294,6 +295,22 @@ pub(crate) fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> Outcome<usize> {
     check(returned as isize).map(|_| bytes.max(0) as usize)
 }
 
+/// How long nothing has come from the other end of a TCP connection although it was asked again and
+/// again: with the same bytes, or whether it has room by now. Zero while it answers.
+pub(crate) fn unanswered_for(socket: BorrowedFd<'_>) -> Outcome<Duration> {
+    // SAFETY: zeros are a value of every integer.
+    let mut info: libc::tcp_info = unsafe { zeroed() };
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    let into = (&raw mut info).cast();
+    // SAFETY: the structure lives during the call, and its size is passed; the kernel fills what it
+    // knows of it.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, into, &mut len) } as isize)?;
+    let is_unanswered = info.tcpi_retransmits > 1 || info.tcpi_probes > 1;
+    let since = Duration::from_millis(info.tcpi_last_ack_recv.into());
+    Ok(if is_unanswered { since } else { Duration::ZERO })
+}
+
 /// Whether the other end has acknowledged all that was sent, by the count that `outstanding` gives.
 /// The error is what the connection died of before it had; `ECONNRESET` if that was told to
 /// somebody else.
@@ -319,7 +336,6 @@ mod tests {
     use std::io::Read;
     use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsFd;
-    use std::time::Duration;
 
     use rustix::net::{SendFlags, getpeername, send, sockopt};
 
