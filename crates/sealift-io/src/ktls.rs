@@ -5,10 +5,10 @@
 //!  receive ◄── plaintext ◄── kernel: open ◄── TCP       set_key(Way::In, …)
 //! ```
 //!
-//! The handshake is not the kernel's: whoever did it hands the keys over. From there on a send makes
-//! records of at most 16,384 bytes and copies, as there is no zero-copy on such sockets. What it
-//! took is the kernel's, also if TCP has no room for it yet ([`KernelTls::taken_bytes`]). Sources:
-//! `Documentation/networking/tls.rst`, `net/tls/tls_main.c` and `tls_sw.c` of Linux.
+//! The handshake is not the kernel's: whoever did it hands the keys over. From there on a send
+//! makes records of at most 16,384 bytes and copies, as there is no zero-copy on such sockets. What
+//! it took is the kernel's, also if TCP has no room for it yet ([`KernelTls::taken_bytes`]).
+//! Sources: `Documentation/networking/tls.rst`, `net/tls/tls_main.c` and `tls_sw.c` of Linux.
 //!
 //! 1. A key is handed over at the border of a record, with the number of the next one.
 //! 2. No nonce is used twice: see [`Key::new`].

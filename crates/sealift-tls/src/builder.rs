@@ -142,9 +142,9 @@ impl TlsStreamBuilder {
         self
     }
 
-    /// Whether the kernel makes the records, where it can; [`Ktls::Auto`] unless said. It copies what
-    /// is sent, so only a network device that seals makes it worth while. [`Stats`](crate::Stats)
-    /// tell who made them, and why not the kernel.
+    /// Whether the kernel makes the records, where it can; [`Ktls::Auto`] unless said. It copies
+    /// what is sent, so only a network device that seals makes it worth while.
+    /// [`Stats`](crate::Stats) tell who made them, and why not the kernel.
     pub fn ktls(mut self, ktls: Ktls) -> Self {
         self.ktls = ktls;
         self

@@ -291,8 +291,8 @@ impl Wire<'_> {
     }
 }
 
-/// What the record that begins with `bytes` is surely longer: by the rest of its header, then by the
-/// rest of its body. It is not whole, and its header, if it is there, was judged.
+/// What the record that begins with `bytes` is surely longer: by the rest of its header, then by
+/// the rest of its body. It is not whole, and its header, if it is there, was judged.
 fn missing_bytes(bytes: &[u8]) -> usize {
     match bytes.first_chunk() {
         Some(&[_, _, _, high, low]) => {

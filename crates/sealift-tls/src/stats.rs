@@ -98,14 +98,14 @@ impl Stats {
         }
     }
 
-    /// How often each byte written was touched on this side of the kernel: once, by the seal, unless
-    /// that was the kernel's, and once more if it was gathered.
+    /// How often each byte written was touched on this side of the kernel: once, by the seal,
+    /// unless that was the kernel's, and once more if it was gathered.
     pub fn copies_per_byte_sealed(&self) -> f64 {
         touches(self.makers.sealing, self.bytes_sealed, self.bytes_gathered)
     }
 
-    /// How often each byte read was touched on this side of the kernel: once, by the opening, unless
-    /// that was the kernel's, and once more if it was staged.
+    /// How often each byte read was touched on this side of the kernel: once, by the opening,
+    /// unless that was the kernel's, and once more if it was staged.
     pub fn copies_per_byte_opened(&self) -> f64 {
         touches(self.makers.opening, self.bytes_opened, self.bytes_staged)
     }

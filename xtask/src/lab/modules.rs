@@ -29,7 +29,7 @@ const WANTED: [(&str, &str); 25] = [
     ("gcm", ""),
     ("ccm", ""),
     ("chacha20poly1305", ""),
-    // What the three of them are made of; a kernel finds these by itself only where it has modprobe.
+    // What the three of them are made of: a kernel finds that by itself where it has modprobe.
     ("ctr", ""),
     ("ghash_generic", ""),
     ("chacha_generic", ""),

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_devices_took_is_counted() {
-        let stat = "TlsCurrTxSw                     \t0\nTlsTxDevice                     \t3\nTlsRxDevice\t1\n";
+        let stat = "TlsCurrTxSw   \t0\nTlsTxDevice   \t3\nTlsRxDevice   \t1\n";
         assert_eq!((device_keys_in(stat, Way::Out), device_keys_in(stat, Way::In)), (3, 1));
         assert_eq!(device_keys_in("", Way::Out), 0);
     }

@@ -135,8 +135,8 @@ mod tests {
         assert_eq!(format!("{gcm:?}"), "Key");
     }
 
-    /// The handshake's Finished was sealed with the explicit nonce of number 0; the kernel counts up
-    /// from what it is given.
+    /// The handshake's Finished was sealed with the explicit nonce of number 0; the kernel counts
+    /// up from what it is given.
     #[test]
     fn explicit_nonces_of_tls_1_2_begin_behind_those_that_were_used() {
         for explicit in [0u64, 1, 2, 3, 6, 0xff, u64::MAX - 1, u64::MAX] {

@@ -142,8 +142,8 @@ impl KernelOutflow {
         Ok(at - range.start)
     }
 
-    /// As [`write`](KernelOutflow::write), of memory that is given away: takes from `bytes` what was
-    /// sealed.
+    /// As [`write`](KernelOutflow::write), of memory that is given away: takes from `bytes` what
+    /// was sealed.
     pub(crate) fn write_owned(
         &mut self,
         link: &Link,
