@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 
+use super::complaints::Complaints;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
-use crate::terminal::Terminal;
 use crate::transfer::connection::Connection;
 use crate::transfer::listen::{Listener, SocketFile, is_passing};
 
@@ -22,7 +22,6 @@ pub(super) struct Arrivals {
     doors: Doors,
     url: Endpoint,
     is_short: bool,
-    terminal: Terminal,
 }
 
 #[derive(Debug)]
@@ -36,19 +35,15 @@ impl Arrivals {
     ///
     /// # Errors
     /// Those of the system.
-    pub(super) fn new(
-        listener: Listener,
-        url: Endpoint,
-        terminal: Terminal,
-    ) -> Result<Self, Failure> {
+    pub(super) fn new(listener: Listener, url: Endpoint) -> Result<Self, Failure> {
         let doors = Doors::new(listener);
         let doors = doors.map_err(|error| Failure::system(Action::Listen, &url, error))?;
-        Ok(Self { doors, url, is_short: false, terminal })
+        Ok(Self { doors, url, is_short: false })
     }
 
     /// The next connection. What keeps this machine from taking it (too many open files) is said
     /// once, and tried again.
-    pub(super) async fn next(&mut self) -> Connection {
+    pub(super) async fn next(&mut self, complaints: &Complaints) -> Connection {
         loop {
             match poll_fn(|context| self.poll_accept(context)).await {
                 Ok(connection) => {
@@ -58,7 +53,7 @@ impl Arrivals {
                 Err(error) => {
                     if !std::mem::replace(&mut self.is_short, true) {
                         let failure = Failure::system(Action::Accept, &self.url, error);
-                        self.terminal.say(&format!("{failure}; until then further ones wait"));
+                        complaints.say(format_args!("{failure}; until then further ones wait"));
                     }
                     tokio::time::sleep(SHORTAGE_PAUSE).await;
                 }

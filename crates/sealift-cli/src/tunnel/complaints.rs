@@ -1,6 +1,16 @@
-//! Lines about connections that failed; a scanner that fails a thousand does not fill a log.
+//! Lines about connections that failed; a scanner that fails a thousand does not fill a log, and
+//! nobody waits for whoever reads it.
+//!
+//! ```text
+//!  connections ──► Ration ──► queue ──► a thread of its own ──► standard error
+//!                    └── none left, or the queue full ──► counted, and said later as a number
+//! ```
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
@@ -11,29 +21,85 @@ use crate::transfer::connection::Peer;
 const BURST: u32 = 20;
 /// The time that brings one more.
 const LINE_EVERY: Duration = Duration::from_secs(1);
+/// Lines that may wait to be written.
+const QUEUE: usize = 64;
+/// How long the last ones may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Says what failed, so often and no more.
 #[derive(Debug)]
 pub(super) struct Complaints {
-    terminal: Terminal,
     ration: Mutex<Ration>,
+    lines: SyncSender<Line>,
+}
+
+#[derive(Debug)]
+enum Line {
+    Text(String),
+    /// All before it were written.
+    Last(SyncSender<()>),
 }
 
 impl Complaints {
-    pub(super) fn new(terminal: Terminal) -> Self {
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// Without it nothing could be said.
+    pub(super) fn new(terminal: Terminal) -> io::Result<Self> {
         let ration = Ration { lines: BURST, since: Instant::now(), unsaid: 0 };
-        Self { terminal, ration: Mutex::new(ration) }
+        let (lines, queue) = sync_channel(QUEUE);
+        thread::Builder::new().name("words".into()).spawn(move || write(&queue, &terminal))?;
+        Ok(Self { ration: Mutex::new(ration), lines })
     }
 
     /// The connection with `peer` failed.
     pub(super) fn about(&self, peer: &Peer, failure: &Failure) {
-        let mut ration = self.ration.lock().unwrap_or_else(PoisonError::into_inner);
+        self.say(format_args!("connection from {peer}: {failure}"));
+    }
+
+    /// Something failed, if there is a line left to say so.
+    pub(super) fn say(&self, failure: impl fmt::Display) {
+        let mut ration = self.ration();
         let Some(unsaid) = ration.take(Instant::now()) else { return };
-        drop(ration);
-        if unsaid > 0 {
-            self.terminal.say(&format!("{unsaid} more connections failed"));
+        let line = match unsaid {
+            0 => failure.to_string(),
+            unsaid => format!("{failure} ({unsaid} more failed before)"),
+        };
+        if self.lines.try_send(Line::Text(line)).is_err() {
+            ration.unsaid += unsaid + 1;
         }
-        self.terminal.say(&format!("connection from {peer}: {failure}"));
+    }
+
+    /// Says something that is no failure.
+    pub(super) fn notice(&self, text: String) {
+        // Who does not read failures does not miss it.
+        let _ = self.lines.try_send(Line::Text(text));
+    }
+
+    /// Says how much was not said, and waits a moment until all that was said is written.
+    pub(super) fn end(&self) {
+        let unsaid = std::mem::take(&mut self.ration().unsaid);
+        if unsaid > 0 {
+            self.notice(format!("{unsaid} more failed"));
+        }
+        let (written, is_written) = sync_channel(1);
+        if self.lines.try_send(Line::Last(written)).is_ok() {
+            let _ = is_written.recv_timeout(LAST_LINES);
+        }
+    }
+
+    fn ration(&self) -> MutexGuard<'_, Ration> {
+        self.ration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes lines as long as somebody could send some.
+fn write(queue: &Receiver<Line>, terminal: &Terminal) {
+    for line in queue {
+        match line {
+            Line::Text(text) => terminal.say(&text),
+            Line::Last(written) => drop(written.send(())),
+        }
     }
 }
 
@@ -78,5 +144,36 @@ mod tests {
         let later = start + LINE_EVERY * 1_000_000;
         assert_eq!(ration.take(later), Some(1));
         assert_eq!(ration.lines, BURST - 1);
+    }
+
+    fn queue(len: usize) -> (Complaints, Receiver<Line>) {
+        let ration = Ration { lines: BURST, since: Instant::now(), unsaid: 0 };
+        let (lines, queue) = sync_channel(len);
+        (Complaints { ration: Mutex::new(ration), lines }, queue)
+    }
+
+    fn text(queue: &Receiver<Line>) -> String {
+        match queue.try_recv() {
+            Ok(Line::Text(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_who_does_not_read_and_what_is_lost_is_counted() {
+        let (complaints, read_by_nobody) = queue(2);
+        (0..5).for_each(|number| complaints.say(number));
+        assert_eq!([text(&read_by_nobody), text(&read_by_nobody)], ["0", "1"]);
+        complaints.say(5);
+        assert_eq!(text(&read_by_nobody), "5 (3 more failed before)");
+    }
+
+    #[test]
+    fn the_rest_is_told_at_the_end() {
+        let (complaints, queue) = queue(QUEUE);
+        (0..BURST + 7).for_each(|number| complaints.say(number));
+        (0..BURST).for_each(|number| assert_eq!(text(&queue), number.to_string()));
+        complaints.end();
+        assert_eq!(text(&queue), "7 more failed");
     }
 }

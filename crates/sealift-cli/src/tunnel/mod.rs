@@ -135,20 +135,21 @@ fn try_run(
         sides: Sides { plain, sealed },
         buffers: Arc::default(),
         figures: figures.clone(),
-        complaints: Complaints::new(terminal.clone()),
+        complaints: Complaints::new(terminal.clone()).map_err(failed("threads"))?,
         stages,
     });
     let runtime = runtime().map_err(failed("threads"))?;
     let served = runtime.block_on(async {
-        let arrivals = Arrivals::new(listener, got, terminal.clone())?;
+        let arrivals = Arrivals::new(listener, got)?;
         if let Some(address) = args.metrics {
             let metrics = Metrics::listen(address, figures).await?;
             let url = metrics.url().map_err(failed("metrics"))?;
             terminal.say(&format!("figures for Prometheus at {url}"));
             tokio::spawn(metrics.serve());
         }
-        Ok(tunnel.serve(arrivals, args, terminal).await)
+        Ok(tunnel.clone().serve(arrivals, args, terminal).await)
     });
+    tunnel.complaints.end();
     // A handshake that still waits for somebody must not keep the others.
     runtime.shutdown_background();
     served
@@ -184,7 +185,7 @@ impl Tunnel {
         }
         let left = self.figures.open.get();
         if left > 0 && !args.grace.is_zero() {
-            terminal.notice(&format!(
+            self.complaints.notice(format!(
                 "no longer listening; waiting for {}, for {} at most",
                 connections(left.cast_unsigned()),
                 quantity::duration(args.grace)
@@ -210,7 +211,7 @@ impl Tunnel {
                 tracing::debug!("no place for further connections: --max-connections");
             }
             let Ok(place) = places.clone().acquire_owned().await else { return };
-            let visitor = arrivals.next().await;
+            let visitor = arrivals.next(&self.complaints).await;
             self.figures.accepted.inc();
             self.figures.open.inc();
             let tunnel = self.clone();
