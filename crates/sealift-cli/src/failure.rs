@@ -28,6 +28,7 @@ pub(crate) enum Action {
     Write,
     Rename,
     Sync,
+    Start,
     SetUp,
 }
 
@@ -46,6 +47,7 @@ impl fmt::Display for Action {
             Self::Write => "write",
             Self::Rename => "rename",
             Self::Sync => "sync",
+            Self::Start => "start",
             Self::SetUp => "set up",
         })
     }
@@ -180,7 +182,7 @@ fn remedy(action: Action, object: &str, errno: Option<Errno>) -> &'static str {
             "check the address: a link-local one needs its zone (%eth0)"
         }
         // A thread that could not be started.
-        Errno::AGAIN if matches!(action, Action::SetUp | Action::Resolve) => {
+        Errno::AGAIN if matches!(action, Action::Start | Action::SetUp | Action::Resolve) => {
             "raise the limit of processes and threads (ulimit -u), or end some"
         }
         Errno::BADF if action == Action::Open => {

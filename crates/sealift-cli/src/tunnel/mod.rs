@@ -103,7 +103,7 @@ fn try_run(
     figures: &Arc<Figures>,
     report: &mut Report,
 ) -> Result<Option<i32>, Failure> {
-    let failed = |what: &'static str| move |error| Failure::system(Action::SetUp, what, error);
+    let failed = |what: &'static str| move |error| Failure::system(Action::Start, what, error);
     let stages = Stages::watch_signals().map_err(failed("signals"))?;
     let role = Role::new(&args.trust, args.sealed(), !args.seals(), terminal)?;
     // Neither of the two is plain TCP, and `args` has refused it before.

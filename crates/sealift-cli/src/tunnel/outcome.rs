@@ -74,7 +74,7 @@ pub(super) struct Mishap {
 impl Mishap {
     /// This machine would not do something for a connection.
     pub(super) fn here(object: &Endpoint, error: io::Error) -> Self {
-        let failure = Failure::system(Action::SetUp, object, error);
+        let failure = Failure::system(Action::Start, object, error);
         Self { outcome: Outcome::Failed, failure }
     }
 
@@ -149,6 +149,16 @@ mod tests {
             assert_eq!(found, outcome, "{line}");
             assert!(line.starts_with("receive on tls://h:1: "), "{line}");
             assert!(line.contains(reason) && line.contains("; "), "{line}");
+        }
+    }
+
+    /// As `send` and `receive` have a --backend.
+    #[test]
+    fn no_flag_is_advised_that_tunnel_does_not_have() {
+        for errno in [Errno::INVAL, Errno::PERM, Errno::NOSPC] {
+            let mishap = Mishap::here(&"tls://h:1".parse().unwrap(), errno.into());
+            let line = mishap.failure.to_string();
+            assert!(line.starts_with("start on tls://h:1: ") && !line.contains("--"), "{line}");
         }
     }
 
