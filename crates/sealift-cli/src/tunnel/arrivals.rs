@@ -1,5 +1,6 @@
 //! Connections as they come to LISTEN.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -26,7 +27,8 @@ pub(super) struct Arrivals {
 
 #[derive(Debug)]
 enum Doors {
-    Tcp(Vec<TcpListener>),
+    /// The one whose turn it is comes first.
+    Tcp(VecDeque<TcpListener>),
     Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] SocketFile),
 }
 
@@ -61,7 +63,7 @@ impl Arrivals {
         }
     }
 
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
         loop {
             match self.doors.poll_accept(context) {
                 // It was there and went away again.
@@ -84,13 +86,14 @@ impl Doors {
         })
     }
 
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
         match self {
             Self::Tcp(listeners) => {
-                let mut polled = listeners.iter().map(|listener| listener.poll_accept(context));
-                let Some(accepted) = polled.find(Poll::is_ready) else {
-                    return Poll::Pending;
-                };
+                let polled = listeners.iter().map(|listener| listener.poll_accept(context));
+                let ready = polled.enumerate().find(|(_, polled)| polled.is_ready());
+                let Some((at, accepted)) = ready else { return Poll::Pending };
+                // However many come to it, the others have their turn first.
+                listeners.rotate_left(at + 1);
                 accepted.map(|accepted| {
                     let (stream, address) = accepted?;
                     Connection::tcp(stream.into_std()?.into(), address)
@@ -100,6 +103,28 @@ impl Doors {
                 let (stream, _) = accepted?;
                 Ok(Connection::unix(stream.into_std()?))
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_listener_has_its_turn() {
+        let listeners = [(); 2].map(|()| net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        // More come to the first than to the second, and before.
+        let order = [ports[0], ports[0], ports[0], ports[1]];
+        let _visitors = order.map(|port| net::TcpStream::connect(port).unwrap());
+        let mut doors = Doors::new(Listener::Tcp(listeners.into())).unwrap();
+        for port in [ports[0], ports[1], ports[0], ports[0]] {
+            let accepted = poll_fn(|context| doors.poll_accept(context)).await.unwrap();
+            let came_to = rustix::net::getsockname(&accepted.socket).unwrap();
+            assert_eq!(net::SocketAddr::try_from(came_to).unwrap(), port);
         }
     }
 }
