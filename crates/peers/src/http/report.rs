@@ -82,9 +82,11 @@ impl Report {
         }
     }
 
-    /// Whether the bars are met, as far as they could be measured.
+    /// Whether the bars are met, as far as they could be measured. Where Sealift itself could not
+    /// run they are not.
     pub fn is_as_wanted(&self) -> bool {
-        self.rows.iter().all(|row| row.verdict() != Some(false))
+        let has_failed = |row: &Row| row.kind == Kind::Sealift && row.skipped.is_some();
+        self.rows.iter().all(|row| row.verdict() != Some(false) && !has_failed(row))
     }
 }
 
@@ -205,6 +207,15 @@ mod tests {
         let rows = [&rows[..], &[(Load::Small, Kind::TokioRustls)]].concat();
         let outcomes = [ours, ours, theirs, theirs].map(|figures| Ok(vec![sample(figures)]));
         Report::new(&options, &rows, &outcomes)
+    }
+
+    #[test]
+    fn a_bar_that_sealift_did_not_run_for_is_not_met() {
+        let mut found = report([75, 100], [100, 100]);
+        found.rows[2].skipped = Some("not installed".to_owned());
+        assert!(found.is_as_wanted(), "others may be missing");
+        found.rows[0].skipped = Some("it failed".to_owned());
+        assert!(!found.is_as_wanted());
     }
 
     #[test]

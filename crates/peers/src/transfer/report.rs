@@ -75,12 +75,15 @@ impl Report {
         }
     }
 
-    /// Whether every ratio that could be measured is what it should be.
+    /// Whether every ratio that could be measured is what it should be. Where sealift itself, the
+    /// first row, could not run it is not.
     pub fn is_as_wanted(&self) -> bool {
-        self.rows.iter().all(|row| match (row.sealift_ratio, row.sealift_ratio_wanted) {
-            (Some(ratio), Some(wanted)) => ratio >= wanted,
-            _ => true,
-        })
+        let has_run = self.rows.first().is_some_and(|ours| ours.skipped.is_none());
+        has_run
+            && self.rows.iter().all(|row| match (row.sealift_ratio, row.sealift_ratio_wanted) {
+                (Some(ratio), Some(wanted)) => ratio >= wanted,
+                _ => true,
+            })
     }
 }
 
@@ -117,6 +120,10 @@ mod tests {
     use super::*;
 
     fn report(socat: Outcome) -> Report {
+        report_of(Ok(vec![3e9, 4e9, 2e9]), socat)
+    }
+
+    fn report_of(ours: Outcome, socat: Outcome) -> Report {
         let options = Options {
             bytes: 10,
             rounds: 3,
@@ -124,7 +131,7 @@ mod tests {
             directory: "/dev/shm".into(),
         };
         let contenders = [Contender::Sealift("sealift".into()), Contender::Socat];
-        Report::new(&options, &contenders, vec![Ok(vec![3e9, 4e9, 2e9]), socat])
+        Report::new(&options, &contenders, vec![ours, socat])
     }
 
     #[test]
@@ -136,8 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_as_wanted_where_sealift_did_not_run() {
+        assert!(!report_of(Err("it failed".into()), Ok(vec![2e9])).is_as_wanted());
+    }
+
+    #[test]
     fn a_missing_program_is_said() {
         let found = report(Err("socat is not installed".into()));
+        assert!(found.is_as_wanted());
         assert!(found.to_string().contains("socat       skipped: socat is not installed"));
         let json = serde_json::to_value(&found).unwrap();
         assert_eq!(json["rows"][1]["skipped"], "socat is not installed");
