@@ -44,6 +44,9 @@ pub(crate) struct TunnelArgs {
     #[arg(value_name = "TARGET", value_parser = url_parser())]
     pub(crate) target: Endpoint,
     /// How many connections there may be at a time; further ones wait to be accepted
+    ///
+    /// One that idles takes little memory. One whose other end does not read holds 128 KiB for each
+    /// direction, so that all of 1,024 together may hold 256 MiB; the kernel has its own besides.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) max_connections: u32,

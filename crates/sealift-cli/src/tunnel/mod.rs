@@ -25,7 +25,8 @@ mod stages;
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -60,6 +61,8 @@ use stages::{Stage, Stages};
 const OPENINGS: usize = 128;
 /// How often a person who watches sees the figures.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
+/// How late an opening that was given up may be.
+const LATE: Duration = Duration::from_secs(1);
 /// How long connections that were cut may take to notice.
 const CUT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -111,6 +114,8 @@ fn try_run(
     raise_limit();
     // An engine that is not to be had is told before anybody comes.
     drop(sealing_engine(args.engine)?);
+    // Before anybody is told where to come.
+    let runtime = runtime().map_err(failed("threads"))?;
     let (listener, got) = listen::listen(&args.listen)?;
     report.listen = got.to_string();
     if args.seals() && listener.is_reachable() {
@@ -138,7 +143,6 @@ fn try_run(
         complaints: Complaints::new(terminal.clone()).map_err(failed("threads"))?,
         stages,
     });
-    let runtime = runtime().map_err(failed("threads"))?;
     let served = runtime.block_on(async {
         let arrivals = Arrivals::new(listener, got)?;
         if let Some(address) = args.metrics {
@@ -155,8 +159,22 @@ fn try_run(
     served
 }
 
+/// A runtime for as many threads as there are cores, and those of openings.
 fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().max_blocking_threads(OPENINGS).enable_all().build()
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    try_threads(workers + 1)?;
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers).max_blocking_threads(OPENINGS).enable_all().build()
+}
+
+/// Starts `count` threads at once, and lets them end: tokio panics where it cannot have one.
+fn try_threads(count: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let _closed = gate.lock();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop);
+        (0..count).try_for_each(start)
+    })
 }
 
 /// A connection has several descriptors: as many as this process may have are just enough.
@@ -213,17 +231,16 @@ impl Tunnel {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let visitor = arrivals.next(&self.complaints).await;
             self.figures.accepted.inc();
-            self.figures.open.inc();
-            let tunnel = self.clone();
+            let (tunnel, visit) = (self.clone(), Visit::new(self.figures.clone()));
             tokio::spawn(async move {
-                tunnel.visit(visitor).await;
+                tunnel.see_to(visitor, visit).await;
                 drop(place);
             });
         }
     }
 
     /// Sees to one connection from its first moment to its last.
-    async fn visit(&self, visitor: Connection) {
+    async fn see_to(&self, visitor: Connection, mut visit: Visit) {
         let peer = visitor.peer.clone();
         let began = Instant::now();
         let ended = tokio::select! {
@@ -231,14 +248,14 @@ impl Tunnel {
             ended = self.carry(visitor) => ended,
             () = self.stages.reached(Stage::Now) => Ok(Outcome::Cut),
         };
-        let outcome = match ended {
+        visit.outcome = match ended {
             Ok(outcome) => outcome,
             Err(mishap) => {
                 self.complaints.about(&peer, &mishap.failure);
                 mishap.outcome
             }
         };
-        self.figures.finished(outcome);
+        let outcome = visit.outcome;
         let seconds = began.elapsed().as_secs_f64();
         tracing::info!(%peer, outcome = outcome.name(), seconds, "connection ended");
     }
@@ -252,7 +269,9 @@ impl Tunnel {
             () = self.stages.reached(Stage::Ending) => return Ok(Outcome::TurnedAway),
         };
         let (visitor, turn) = admitted.unwrap_or_else(|_| Err(self.opening.too_late()))?;
-        let opened = self.opening.open(visitor, deadline).await?;
+        // It keeps its time itself, unless it gets no thread.
+        let opened = timeout_at((deadline + LATE).into(), self.opening.open(visitor, deadline));
+        let opened = opened.await.unwrap_or_else(|_| Err(self.opening.too_late()))?;
         drop(turn);
         let (buffers, figures) = (self.buffers.clone(), self.figures.clone());
         let mut pair = Pair::new(opened, &self.sides, buffers, figures)?;
@@ -285,6 +304,25 @@ async fn await_hello(visitor: Connection) -> io::Result<OwnedFd> {
 /// A number of connections, in words.
 fn connections(count: u64) -> String {
     if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
+}
+
+/// A connection that counts as open, however it ends: also by a panic.
+struct Visit {
+    figures: Arc<Figures>,
+    outcome: Outcome,
+}
+
+impl Visit {
+    fn new(figures: Arc<Figures>) -> Self {
+        figures.open.inc();
+        Self { figures, outcome: Outcome::Failed }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.figures.finished(self.outcome);
+    }
 }
 
 /// Shows the figures to a person who watches.
