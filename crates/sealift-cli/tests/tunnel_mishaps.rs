@@ -97,10 +97,17 @@ fn carry(mut from: &TcpStream, mut to: &TcpStream, bytes: usize, mishap: Mishap)
     back.join().unwrap();
 }
 
+/// What connection `number` carries: its number, and bytes of its own.
+fn content(number: usize) -> Vec<u8> {
+    let mut bytes = pattern(number, LEN);
+    bytes[0] = number as u8;
+    bytes
+}
+
 /// A program that sends `LEN` bytes and ends, if it is not reset before; and what came of it.
-fn sender(mut stream: TcpStream, reset_after: Option<usize>) -> JoinHandle<()> {
+fn sender(number: usize, mut stream: TcpStream, reset_after: Option<usize>) -> JoinHandle<()> {
     thread::spawn(move || {
-        let sent = pattern(0, LEN);
+        let sent = content(number);
         let most = reset_after.unwrap_or(LEN);
         if stream.write_all(&sent[..most]).is_err() {
             return;
@@ -143,8 +150,8 @@ fn round(number: usize, mishap: Mishap, bytes: usize) -> usize {
     let before_end = bytes.min(LEN - 1);
     let reset_after = matches!(mishap, Mishap::SenderReset).then_some(before_end);
     let gone_after = matches!(mishap, Mishap::ReceiverGone).then_some(before_end);
-    let senders: Vec<_> =
-        (0..CONNECTIONS).map(|_| sender(connect(sealing.port), reset_after)).collect();
+    let senders = (0..CONNECTIONS).map(|at| sender(at, connect(sealing.port), reset_after));
+    let senders: Vec<_> = senders.collect();
     // Those whose mishap comes before the target hears of them never arrive.
     listener.set_nonblocking(true).unwrap();
     let receivers = thread::spawn(move || {
@@ -171,10 +178,14 @@ fn round(number: usize, mishap: Mishap, bytes: usize) -> usize {
         thread::sleep(Duration::from_micros(bytes as u64 / 20));
         victim.running.signal("KILL");
     }
-    let mut whole = 0;
+    let (mut whole, mut has_come) = (0, [false; CONNECTIONS]);
     for received in receivers.join().unwrap() {
         let (read, end) = received.join().unwrap();
-        assert!(pattern(0, read.len()) == read, "{round}: what came is not what was sent");
+        if let Some(&number) = read.first() {
+            let is_new = !std::mem::replace(&mut has_come[usize::from(number)], true);
+            let sent = content(number.into());
+            assert!(is_new && sent.starts_with(&read), "{round}: what came is not what was sent");
+        }
         match end {
             Ok(()) => {
                 assert_eq!(read.len(), LEN, "{round}: a part is taken for the whole");

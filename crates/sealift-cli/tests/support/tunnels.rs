@@ -61,7 +61,7 @@ impl TunnelPair {
             let mut lines = words.lines();
             // The last may not have ended yet.
             let waits = |line: &str| line.starts_with("sealift: no longer listening; waiting for");
-            assert!(lines.all(waits), "{words}");
+            assert!(lines.next().is_none_or(waits) && lines.next().is_none(), "{words}");
         }
     }
 }
