@@ -292,6 +292,7 @@ fn who_was_not_let_in_holds_up_no_stop() {
     opening.running.signal("TERM");
     let output = opening.finish();
     assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
+    assert_eq!(stderr(&output), "");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&report["outcomes"]["turned_away"], &report["outcomes"]["cut"]),

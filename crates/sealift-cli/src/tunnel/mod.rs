@@ -22,26 +22,26 @@ mod pair;
 mod plain;
 mod report;
 mod stages;
+mod visit;
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::gauge::Gauge;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 
 use crate::args::TunnelArgs;
 use crate::cleanup;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::progress::Progress;
-use crate::quantity;
+use crate::quantity::{self, DURATION_MAX};
 use crate::terminal::Terminal;
-use crate::transfer::connection::Connection;
 use crate::transfer::{check_report, listen, sealing_engine, tell_other_end};
 use crate::trust::{OtherEnd, Role};
 use arrivals::Arrivals;
@@ -50,19 +50,16 @@ use complaints::Complaints;
 use figures::Figures;
 use metrics::Metrics;
 use opening::Opening;
-use outcome::{Mishap, Outcome};
-use pair::Pair;
-use plain::Plain;
+use outcome::Outcome;
 use report::Report;
 use stages::{Stage, Stages};
+use visit::Visit;
 
 /// Handshakes, and ways to TARGET, at a time; each has a thread. Visitors that have not said their
 /// ClientHello have none.
 const OPENINGS: usize = 128;
 /// How often a person who watches sees the figures.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
-/// How late an opening that was given up may be.
-const LATE: Duration = Duration::from_secs(1);
 /// How long connections that were cut may take to notice.
 const CUT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -78,6 +75,8 @@ struct Sides {
 struct Tunnel {
     opening: Opening,
     openings: Semaphore,
+    /// Visitors that are not let in yet.
+    outside: Gauge,
     sides: Sides,
     buffers: Arc<Buffers>,
     figures: Arc<Figures>,
@@ -137,6 +136,7 @@ fn try_run(
     let tunnel = Arc::new(Tunnel {
         opening,
         openings: Semaphore::new(OPENINGS),
+        outside: Gauge::default(),
         sides: Sides { plain, sealed },
         buffers: Arc::default(),
         figures: figures.clone(),
@@ -162,9 +162,15 @@ fn try_run(
 /// A runtime for as many threads as there are cores, and those of openings.
 fn runtime() -> io::Result<Runtime> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    try_threads(workers + 1)?;
+    // One for openings, and one for words.
+    try_threads(workers + 2)?;
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(workers).max_blocking_threads(OPENINGS).enable_all().build()
+    builder.worker_threads(workers).max_blocking_threads(OPENINGS).enable_all();
+    let runtime = builder.thread_keep_alive(DURATION_MAX).build()?;
+    // As long as there is one, openings for which there is no other wait for it: tokio would panic
+    // over the first.
+    runtime.spawn_blocking(|| ());
+    Ok(runtime)
 }
 
 /// Starts `count` threads at once, and lets them end: tokio panics where it cannot have one.
@@ -201,7 +207,7 @@ impl Tunnel {
             () = self.clone().welcome(arrivals, places.clone()) => {}
             () = self.stages.reached(Stage::Ending) => {}
         }
-        let left = self.figures.open.get();
+        let left = self.figures.open.get() - self.outside.get();
         if left > 0 && !args.grace.is_zero() {
             self.complaints.notice(format!(
                 "no longer listening; waiting for {}, for {} at most",
@@ -238,91 +244,11 @@ impl Tunnel {
             });
         }
     }
-
-    /// Sees to one connection from its first moment to its last.
-    async fn see_to(&self, visitor: Connection, mut visit: Visit) {
-        let peer = visitor.peer.clone();
-        let began = Instant::now();
-        let ended = tokio::select! {
-            biased;
-            ended = self.carry(visitor) => ended,
-            () = self.stages.reached(Stage::Now) => Ok(Outcome::Cut),
-        };
-        visit.outcome = match ended {
-            Ok(outcome) => outcome,
-            Err(mishap) => {
-                self.complaints.about(&peer, &mishap.failure);
-                mishap.outcome
-            }
-        };
-        let outcome = visit.outcome;
-        let seconds = began.elapsed().as_secs_f64();
-        tracing::info!(%peer, outcome = outcome.name(), seconds, "connection ended");
-    }
-
-    async fn carry(&self, visitor: Connection) -> Result<Outcome, Mishap> {
-        let deadline = self.opening.deadline();
-        let admitted = tokio::select! {
-            biased;
-            admitted = timeout_at(deadline.into(), self.admit(visitor)) => admitted,
-            // It was not let in: there is nothing to wait for, and nothing to cut.
-            () = self.stages.reached(Stage::Ending) => return Ok(Outcome::TurnedAway),
-        };
-        let (visitor, turn) = admitted.unwrap_or_else(|_| Err(self.opening.too_late()))?;
-        // It keeps its time itself, unless it gets no thread.
-        let opened = timeout_at((deadline + LATE).into(), self.opening.open(visitor, deadline));
-        let opened = opened.await.unwrap_or_else(|_| Err(self.opening.too_late()))?;
-        drop(turn);
-        let (buffers, figures) = (self.buffers.clone(), self.figures.clone());
-        let mut pair = Pair::new(opened, &self.sides, buffers, figures)?;
-        pair.carry(&self.sides).await.map(|()| Outcome::Clean)
-    }
-
-    /// Waits until a visitor has said so much that it is worth a thread, and until it is its turn.
-    async fn admit(
-        &self,
-        mut visitor: Connection,
-    ) -> Result<(Connection, Option<SemaphorePermit<'_>>), Mishap> {
-        if self.opening.hears_first() {
-            let peer = visitor.peer.clone();
-            let socket = await_hello(visitor).await;
-            let socket = socket.map_err(|error| Mishap::here(&self.sides.sealed, error))?;
-            visitor = Connection { socket, peer };
-        }
-        // It is never closed.
-        Ok((visitor, self.openings.acquire().await.ok()))
-    }
-}
-
-/// Waits until a visitor has said its ClientHello.
-async fn await_hello(visitor: Connection) -> io::Result<OwnedFd> {
-    let visitor = Plain::new(visitor)?;
-    visitor.peek_until(hello::is_enough).await?;
-    visitor.into_socket()
 }
 
 /// A number of connections, in words.
 fn connections(count: u64) -> String {
     if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
-}
-
-/// A connection that counts as open, however it ends: also by a panic.
-struct Visit {
-    figures: Arc<Figures>,
-    outcome: Outcome,
-}
-
-impl Visit {
-    fn new(figures: Arc<Figures>) -> Self {
-        figures.open.inc();
-        Self { figures, outcome: Outcome::Failed }
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.figures.finished(self.outcome);
-    }
 }
 
 /// Shows the figures to a person who watches.

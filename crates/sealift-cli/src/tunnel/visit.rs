@@ -1,0 +1,110 @@
+//! One connection from its first moment to its last.
+//!
+//! ```text
+//!  outside: ClientHello, its turn ──► opened ──► carried ──► Outcome
+//!    └─ told to stop: turned away      └─ told once more: cut
+//! ```
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout_at;
+
+use super::figures::Figures;
+use super::outcome::{Mishap, Outcome};
+use super::pair::Pair;
+use super::plain::Plain;
+use super::stages::Stage;
+use super::{Tunnel, hello};
+use crate::transfer::connection::Connection;
+
+/// How late an opening that was given up may be.
+const LATE: Duration = Duration::from_secs(1);
+
+/// A connection that counts as open, however it ends: also by a panic.
+pub(super) struct Visit {
+    figures: Arc<Figures>,
+    outcome: Outcome,
+}
+
+impl Visit {
+    pub(super) fn new(figures: Arc<Figures>) -> Self {
+        figures.open.inc();
+        Self { figures, outcome: Outcome::Failed }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.figures.finished(self.outcome);
+    }
+}
+
+impl Tunnel {
+    /// Sees to one connection from its first moment to its last.
+    pub(super) async fn see_to(&self, visitor: Connection, mut visit: Visit) {
+        let peer = visitor.peer.clone();
+        let began = Instant::now();
+        let ended = tokio::select! {
+            biased;
+            ended = self.carry(visitor) => ended,
+            () = self.stages.reached(Stage::Now) => Ok(Outcome::Cut),
+        };
+        visit.outcome = match ended {
+            Ok(outcome) => outcome,
+            Err(mishap) => {
+                self.complaints.about(&peer, &mishap.failure);
+                mishap.outcome
+            }
+        };
+        let outcome = visit.outcome;
+        let seconds = began.elapsed().as_secs_f64();
+        tracing::info!(%peer, outcome = outcome.name(), seconds, "connection ended");
+    }
+
+    async fn carry(&self, visitor: Connection) -> Result<Outcome, Mishap> {
+        let deadline = self.opening.deadline();
+        self.outside.inc();
+        let admitted = tokio::select! {
+            biased;
+            admitted = timeout_at(deadline.into(), self.admit(visitor)) => Some(admitted),
+            () = self.stages.reached(Stage::Ending) => None,
+        };
+        self.outside.dec();
+        // It was not let in: there is nothing to wait for, and nothing to cut.
+        let Some(admitted) = admitted else { return Ok(Outcome::TurnedAway) };
+        let (visitor, turn) = admitted.unwrap_or_else(|_| Err(self.opening.too_late()))?;
+        // It keeps its time itself, unless it gets no thread.
+        let opened = timeout_at((deadline + LATE).into(), self.opening.open(visitor, deadline));
+        let opened = opened.await.unwrap_or_else(|_| Err(self.opening.too_late()))?;
+        drop(turn);
+        let (buffers, figures) = (self.buffers.clone(), self.figures.clone());
+        let mut pair = Pair::new(opened, &self.sides, buffers, figures)?;
+        pair.carry(&self.sides).await.map(|()| Outcome::Clean)
+    }
+
+    /// Waits until a visitor has said so much that it is worth a thread, and until it is its turn.
+    async fn admit(
+        &self,
+        mut visitor: Connection,
+    ) -> Result<(Connection, Option<SemaphorePermit<'_>>), Mishap> {
+        if self.opening.hears_first() {
+            let peer = visitor.peer.clone();
+            let socket = await_hello(visitor).await;
+            let socket = socket.map_err(|error| Mishap::here(&self.sides.sealed, error))?;
+            visitor = Connection { socket, peer };
+        }
+        // It is never closed.
+        Ok((visitor, self.openings.acquire().await.ok()))
+    }
+}
+
+/// Waits until a visitor has said its ClientHello.
+async fn await_hello(visitor: Connection) -> io::Result<OwnedFd> {
+    let visitor = Plain::new(visitor)?;
+    visitor.peek_until(hello::is_enough).await?;
+    visitor.into_socket()
+}
