@@ -18,9 +18,11 @@ pub fn is_acknowledged(stream: impl AsFd) -> Result<bool> {
 }
 
 /// How long the other end of a TCP connection has been silent although bytes were sent to it again
-/// and again; zero while it answers, however long it reads nothing, and `None` once it has
-/// acknowledged everything. (`TCP_USER_TIMEOUT` does not ask whether it answers: since Linux 5.11 it
-/// ends connections whose other end only does not read.) A stream that is not TCP has no silence.
+/// and again; zero while it answers, however long it reads nothing. `None` once it has acknowledged
+/// everything, and for a stream that is not TCP.
+///
+/// `TCP_USER_TIMEOUT` does not ask whether there are answers: since Linux 5.11 it ends connections
+/// whose other end only reads nothing.
 pub fn unanswered_for(stream: impl AsFd) -> Option<Duration> {
     let stream = stream.as_fd();
     let is_outstanding = socket::unacknowledged_bytes(stream).is_ok_and(|bytes| bytes > 0);

@@ -1,4 +1,5 @@
-//! What the tunnel is at: starting, when a signal ends it as it ends any program; serving until a signal, then ending, and with a second signal at once.
+//! What the tunnel is at: starting, when a signal ends it as it ends any program; serving until a
+//! signal, then ending, and with a second signal at once.
 
 use std::io;
 use std::sync::Arc;
