@@ -115,8 +115,8 @@ impl TlsStreamBuilder {
         self
     }
 
-    /// How many frames this stream may have under way; 12 unless said, at most 65,532. It keeps one stream from
-    /// taking all of a pool that others have, too.
+    /// How many frames this stream may have under way; 12 unless said, at most 65,532. It keeps one
+    /// stream from taking all of a pool that others have, too.
     pub fn frames_in_flight(mut self, frames: usize) -> Self {
         self.messages = frames.clamp(1, MOST_MESSAGES - KEPT_PLACES) + KEPT_PLACES;
         self
@@ -150,9 +150,9 @@ impl TlsStreamBuilder {
         self
     }
 
-    /// Opens ahead on `engine`: the records that are there, several at a time, before those in front
-    /// of them were read, and out of at most 1.1 MiB of the stream's own memory. What is read is
-    /// the same as without, but copied from there. A [`Router`](sealift_crypto::Router)'s spares
+    /// Opens ahead on `engine`: the records that are there, several at a time, before those in
+    /// front of them were read, and out of at most 1.1 MiB of the stream's own memory. What is read
+    /// is the same as without, but copied from there. A [`Router`](sealift_crypto::Router)'s spares
     /// are of [`OPENING_JOB_BYTES`](Self::OPENING_JOB_BYTES). The engine is for one stream: of the
     /// builder and its clones, the first to shake hands takes it, and the others are refused with
     /// [`Error::Caller`].

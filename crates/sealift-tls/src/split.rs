@@ -309,8 +309,8 @@ impl TlsWriter {
     /// Sends `range` of a file, or as much of it as the file has, and says how much that was. It is
     /// read straight to where it is sealed and sent from. A file that is cut or written meanwhile
     /// does no harm: what was read is sent, and nothing else. The file's own position stays. With a
-    /// [sealing engine](crate::TlsStreamBuilder::sealing_engine), one core reads while others seal; a
-    /// [`Router`](sealift_crypto::Router) seals files here.
+    /// [sealing engine](crate::TlsStreamBuilder::sealing_engine), one core reads while others seal;
+    /// a [`Router`](sealift_crypto::Router) seals files here.
     ///
     /// # Errors
     /// As [`send`](TlsWriter::send); [`Error::Io`] if nothing of the file can be read.

@@ -31,8 +31,8 @@ pub struct Stats {
     /// Bytes that were not opened straight into the caller's memory and were copied there: their
     /// record did not fit, or an engine opened it ahead.
     pub bytes_staged: u64,
-    /// Records that an engine had opened ahead of a KeyUpdate, with the key before it, and that were
-    /// opened again.
+    /// Records that an engine had opened ahead of a KeyUpdate, with the key before it, and that
+    /// were opened again.
     pub records_reopened: u64,
     /// KeyUpdates received.
     pub key_updates_received: u64,

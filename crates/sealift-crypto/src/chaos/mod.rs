@@ -34,7 +34,8 @@ use faults::{Fate, polls};
 use table::{Notice, Table};
 
 const NAME: &str = "chaos";
-/// How long a poll stands for, to those who wait: faults last so many polls, whatever the clock says.
+/// How long a poll stands for, to those who wait: faults last so many polls, whatever the clock
+/// says.
 const POLL: Duration = Duration::from_micros(20);
 
 /// How often each fault was planted.
@@ -214,7 +215,8 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
         }
     }
 
-    /// How many polls bring nothing yet, if the inner engine stands still; `None` if none ever will.
+    /// How many polls bring nothing yet, if the inner engine stands still; `None` if none ever
+    /// will.
     fn idle_polls(&self) -> Option<u32> {
         if self.table.is_empty() {
             return None;

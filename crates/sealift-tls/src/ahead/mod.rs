@@ -50,8 +50,8 @@ const FEWEST_AHEAD: usize = 4;
 /// While less than this was received and not read, more is received.
 const LOW_BYTES: usize = MOST_CHUNKS * CHUNK_BYTES / 2;
 
-/// The limits of a key that opens ahead. It seals nothing. Its failures are judged here, where it is
-/// known which of them are the peer's: the first of those ends the connection.
+/// The limits of a key that opens ahead. It seals nothing. Its failures are judged here, where it
+/// is known which of them are the peer's: the first of those ends the connection.
 pub(crate) const LIMITS: Limits = Limits { seals: 0, failures: u64::MAX };
 
 /// Received bytes on their way through an engine to the reader.
