@@ -238,3 +238,20 @@ fn what_is_handed_over_has_left_the_queue() {
         }
     }
 }
+
+/// All has arrived, and yet the peer sees no clean end.
+#[test]
+fn a_reset_is_no_end() {
+    for backend in BACKENDS {
+        let (near, far) = tcp_pair();
+        let mut sender = Sender::builder().backend(backend).build(near).unwrap();
+        sender.send(pattern(1000, 1)).unwrap();
+        let mut far = File::from(far);
+        far.read_exact(&mut [0; 1000]).unwrap();
+        let _ = sender.flush(deadline(10)).unwrap();
+        let closed = sender.reset();
+        assert!(closed.aborted && closed.quarantined == 0, "{backend} {closed:?}");
+        let seen = far.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(seen.kind(), std::io::ErrorKind::ConnectionReset, "{backend}");
+    }
+}
