@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use sealift_io::{Backend, Policy};
+use sealift_tls::sealift_crypto::{Coprocessor, Crash};
 use sealift_tls::{AsyncTlsStream, TlsStream, rustls};
 use support::engines::{Telltale, sound};
 use support::puppet::Puppet;
@@ -218,30 +219,62 @@ async fn what_is_given_away_leaves_while_the_task_sleeps() {
     }
 }
 
-/// One without a descriptor is asked again and again; one with a descriptor wakes the task by it.
+/// Nothing else wakes the task: the peer does not read, and so the sender has no news.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_of_the_engine_wakes_the_task() {
-    for (puppet, strings) in [Puppet::new(), Puppet::with_bell()] {
-        let authority = Authority::new();
-        let (near, far) = tcp_pair();
-        let server = authority.server(&case_tls13());
-        let theirs = thread::spawn(move || Theirs::server(far, server));
-        let builder = TlsStream::builder().sealing_engine(puppet);
-        let client = authority.client(&case_tls13());
-        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
-        let mut ours = ours.await.unwrap();
-        let _theirs = theirs.join().unwrap();
-        ours.send_owned(vec![1; 100_000]).await.unwrap();
-        let failing = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
-            strings.fail(0);
-        });
-        let said = timeout(SOON, ours.flush()).await.unwrap().unwrap_err();
-        assert!(said.to_string().contains("told to fail"), "{said}");
-        let refused = ours.send_owned(vec![1; 10]).await.unwrap_err();
-        assert_eq!(refused.rest, vec![1; 10]);
-        failing.join().unwrap();
+    let authority = Authority::new();
+    let (near, far) = tcp_pair();
+    // Or what the kernel holds would grow for a while.
+    rustix::net::sockopt::set_socket_send_buffer_size(&near, 64 << 10).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&far, 64 << 10).unwrap();
+    let server = authority.server(&case_tls13());
+    let theirs = thread::spawn(move || Theirs::server(far, server));
+    // It takes the second job, and fails, once the task has seen that the first is done.
+    let device = Coprocessor::builder().depth(1).latency(Duration::from_millis(100));
+    let device = device.crashes_after(2, Crash::Fails).build().unwrap();
+    let builder = TlsStream::builder().backend(Backend::Copy).sealing_engine(device);
+    let client = authority.client(&case_tls13());
+    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+    let mut ours = ours.await.unwrap();
+    let _theirs = theirs.join().unwrap();
+    let more = vec![1; 1 << 20];
+    while let Ok(count) = timeout(Duration::from_millis(200), ours.write(&more)).await {
+        count.unwrap();
     }
+    // A task of its own: the time-out would poll it once more.
+    let waiting = tokio::spawn(async move {
+        // In two jobs.
+        let sent = ours.send_owned(vec![1; 100_000]).await;
+        sent.map_err(|refused| std::io::Error::from(refused.error))?;
+        ours.flush().await
+    });
+    let said = timeout(SOON, waiting).await.expect("nobody woke it").unwrap().unwrap_err();
+    assert!(said.to_string().contains("coprocessor"), "{said}");
+}
+
+/// An engine without a descriptor is asked again and again; one that fails ends the wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_of_an_engine_without_a_descriptor_ends_the_wait() {
+    let (puppet, strings) = Puppet::new();
+    let authority = Authority::new();
+    let (near, far) = tcp_pair();
+    let server = authority.server(&case_tls13());
+    let theirs = thread::spawn(move || Theirs::server(far, server));
+    let builder = TlsStream::builder().sealing_engine(puppet);
+    let client = authority.client(&case_tls13());
+    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+    let mut ours = ours.await.unwrap();
+    let _theirs = theirs.join().unwrap();
+    ours.send_owned(vec![1; 100_000]).await.unwrap();
+    let failing = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        strings.fail(0);
+    });
+    let said = timeout(SOON, ours.flush()).await.unwrap().unwrap_err();
+    assert!(said.to_string().contains("told to fail"), "{said}");
+    let refused = ours.send_owned(vec![1; 10]).await.unwrap_err();
+    assert_eq!(refused.rest, vec![1; 10]);
+    failing.join().unwrap();
 }
 
 /// A resolver is the caller's code: what it panics with is not taken for an end of the runtime.

@@ -2,9 +2,6 @@
 //! unless its types say that it opens.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -19,8 +16,6 @@ use sealift_tls::{Bytes, Frame};
 pub struct Puppet<S = Bytes, D = Frame> {
     capabilities: Capabilities,
     strings: Strings<S, D>,
-    /// Readable from a failure on, until it is polled.
-    bell: Option<UnixStream>,
 }
 
 /// The test's side. Clones move the same puppet.
@@ -43,7 +38,6 @@ struct State<S, D> {
     is_dropped: bool,
     /// Jobs are the device's until the test lets go of them; dropping the engine waits for that.
     clings: bool,
-    bell: Option<UnixStream>,
 }
 
 impl<S, D> Puppet<S, D> {
@@ -73,20 +67,9 @@ impl<S, D> Puppet<S, D> {
             is_dead: false,
             is_dropped: false,
             clings: false,
-            bell: None,
         };
         let strings = Strings(Arc::new((Mutex::new(state), Condvar::new())));
-        (Self { capabilities, strings: strings.clone(), bell: None }, strings)
-    }
-
-    /// The same, with a descriptor that wakes who waits for its failure.
-    pub fn with_bell() -> (Self, Strings<S, D>) {
-        let (mut puppet, strings) = Self::new();
-        let (near, far) = UnixStream::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        puppet.bell = Some(near);
-        strings.state().bell = Some(far);
-        (puppet, strings)
+        (Self { capabilities, strings: strings.clone() }, strings)
     }
 }
 
@@ -149,9 +132,6 @@ impl<S: Source, D: Destination> Strings<S, D> {
         let job = state.held.remove(at).unwrap();
         let result = Err(Error::Engine { engine: "puppet", what: "it was told to fail" });
         state.done.push_back(Done { job, units_done: 0, result });
-        if let Some(bell) = &mut state.bell {
-            bell.write_all(&[1]).unwrap();
-        }
         self.0.1.notify_all();
     }
 
@@ -205,9 +185,6 @@ impl<S: Source, D: Destination> Engine<S, D> for Puppet<S, D> {
 
     fn poll(&mut self, done: &mut VecDeque<Done<S, D>>) -> usize {
         let mut state = self.strings.state();
-        if let Some(bell) = &mut self.bell {
-            while bell.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
-        }
         let count = state.done.len();
         state.given_back += count as u64;
         done.append(&mut state.done);
@@ -225,10 +202,6 @@ impl<S: Source, D: Destination> Engine<S, D> for Puppet<S, D> {
         if state.done.is_empty() && !state.is_dead {
             drop(self.strings.0.1.wait_timeout(state, left).unwrap());
         }
-    }
-
-    fn readiness(&self) -> Option<BorrowedFd<'_>> {
-        self.bell.as_ref().map(AsFd::as_fd)
     }
 
     fn quiesce(&mut self, deadline: Instant, done: &mut VecDeque<Done<S, D>>) -> Result<()> {
