@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 use support::*;
@@ -51,10 +51,6 @@ fn without_a_sandbox_the_rows_over_loopback_run() {
     assert!(words.starts_with("sealift: no sink, its rows are skipped: "), "{words}");
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
 #[test]
 fn a_wrong_name_is_told_before_anything_is_measured() {
     let scratch = Scratch::new();
@@ -64,7 +60,7 @@ fn a_wrong_name_is_told_before_anything_is_measured() {
         // Measuring would take longer than a test has.
         let output = run(sealift().args(["bench", "send", "--seconds", "10m", flag, none]));
         assert_failed(&output, &format!("create on {none}: No such file or directory; make"));
-        assert_eq!(text(&output), "");
+        assert_eq!(stdout(&output), "");
     }
     let (html, report) = (scratch.join("html"), scratch.join("json"));
     fs::write(&report, "x".repeat(1 << 20)).unwrap();
@@ -73,7 +69,7 @@ fn a_wrong_name_is_told_before_anything_is_measured() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(rows(&fs::read(&report).unwrap()).len() > 10);
     assert!(fs::read_to_string(&html).unwrap().ends_with("</html>\n"));
-    assert!(text(&output).contains("600 bytes"), "{}", text(&output));
+    assert!(stdout(&output).contains("600 bytes"), "{}", stdout(&output));
 }
 
 #[test]
@@ -81,7 +77,7 @@ fn a_report_that_cannot_be_written_does_not_keep_the_table_back() {
     for flag in ["--json", "--html"] {
         let output = run(&mut bench(&["--quiet", flag, "/dev/full"]));
         assert_failed(&output, "write on /dev/full: No space left on device; free");
-        assert!(text(&output).contains("600 bytes"), "{}", text(&output));
+        assert!(stdout(&output).contains("600 bytes"), "{}", stdout(&output));
     }
 }
 
@@ -89,7 +85,7 @@ fn a_report_that_cannot_be_written_does_not_keep_the_table_back() {
 fn standard_output_takes_one_report() {
     let output = run(&mut bench(&["--html", "-"]));
     assert!(output.status.success(), "{}", stderr(&output));
-    let page = text(&output);
+    let page = stdout(&output);
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{page}");
     let output = run(&mut bench(&["--json", "-", "--html", "-"]));
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

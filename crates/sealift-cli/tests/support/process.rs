@@ -158,8 +158,20 @@ pub fn peak_bytes(process: u32) -> u64 {
     kib.unwrap_or(0) << 10
 }
 
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Asserts that a command is refused as misused, with `words`, and prints nothing else.
+pub fn misused(command: &mut Command, words: &str) {
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
 }
 
 /// Asserts success in silence.
