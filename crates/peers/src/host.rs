@@ -1,6 +1,6 @@
-//! What the figures were measured on, and how they are put together.
+//! What the figures were measured on.
 
-use std::fs;
+use std::{fmt, fs};
 
 use serde::Serialize;
 
@@ -30,17 +30,8 @@ impl Host {
     }
 }
 
-/// The median; `None` of nothing.
-pub fn median(samples: &[f64]) -> Option<f64> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = sorted.get(sorted.len() / 2)?;
-    let lower = sorted.get(sorted.len().saturating_sub(1) / 2)?;
-    Some((lower + upper) / 2.0)
-}
-
-/// The order of a round: forth and back, so that a drift of the machine hits all alike.
-pub fn in_turns(round: u32, count: usize) -> Vec<usize> {
-    let forth = 0..count;
-    if round.is_multiple_of(2) { forth.collect() } else { forth.rev().collect() }
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Linux {}, {}, {} CPUs", self.kernel, self.cpu, self.cpus)
+    }
 }

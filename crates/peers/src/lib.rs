@@ -4,7 +4,10 @@
 #![forbid(unsafe_code)]
 
 pub mod child;
+pub mod command;
 pub mod host;
 pub mod http;
+pub mod report;
+pub mod rounds;
 pub mod transfer;
 pub mod trust;

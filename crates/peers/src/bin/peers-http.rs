@@ -1,11 +1,11 @@
 //! Compares hyper over `AsyncTlsStream`, over tokio-rustls and without TLS: the server's cost.
 #![forbid(unsafe_code)]
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use peers::http::{Kind, Options, Report, run, serve};
+use peers::command;
+use peers::http::{Kind, Options, run, serve};
 
 /// Serve 1 GiB bodies and 1 KiB bodies by hyper, and measure the server's processor time
 ///
@@ -63,19 +63,12 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
         Some(Command::Serve { kind }) => serve(kind).map(|()| true),
-        None => compare(&args).map(|report| !args.strict || report.is_as_wanted()),
+        None => compare(&args),
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("peers-http: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    command::end("peers-http", done)
 }
 
-fn compare(args: &Args) -> std::io::Result<Report> {
+fn compare(args: &Args) -> std::io::Result<bool> {
     let options = Options {
         large_bytes: args.large,
         small_bytes: args.small,
@@ -84,16 +77,10 @@ fn compare(args: &Args) -> std::io::Result<Report> {
         rounds: args.rounds,
         kinds: args.kinds.clone(),
     };
-    let watched = std::io::stderr().is_terminal();
-    let mut progress = |what: &str| {
-        if watched {
-            eprint!("\r\x1b[K{what}");
-        }
-    };
-    let report = run(&options, &mut progress)?;
+    let mut progress = command::progress();
+    let report = run(&options, &mut progress);
     progress("");
-    let text =
-        if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(report)
+    let report = report?;
+    command::print(&report, args.json)?;
+    Ok(!args.strict || report.is_as_wanted())
 }

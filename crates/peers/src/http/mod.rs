@@ -16,11 +16,12 @@ mod server;
 use std::io;
 use std::time::{Duration, Instant};
 
-pub use report::{Report, Row};
+pub use report::Row;
 pub use server::{Kind, serve};
 
 use crate::child::Other;
-use crate::host::in_turns;
+use crate::report::Report;
+use crate::rounds::measure_in_turns;
 use crate::trust::Identity;
 
 use client::Client;
@@ -65,34 +66,22 @@ impl Load {
     pub const ALL: [Self; 2] = [Self::Large, Self::Small];
 }
 
-/// The samples of a row, or why there are none.
-pub type Outcome = Result<Vec<Sample>, String>;
-
 /// Measures all rows in turns. `progress` hears what is about to run.
 ///
 /// # Errors
 /// If no certificate can be made. A row that fails says so itself.
-pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> io::Result<Report> {
+pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> io::Result<Report<Row>> {
     let identity = Identity::new()?;
     let kinds = options.kinds.iter();
     let rows: Vec<(Load, Kind)> =
         kinds.flat_map(|&kind| Load::ALL.map(|load| (load, kind))).collect();
-    let mut outcomes: Vec<Outcome> = rows.iter().map(|_| Ok(Vec::new())).collect();
-    // The first round warms the machine up and is not counted.
-    for round in 0..=options.rounds {
-        for index in in_turns(round, rows.len()) {
-            let ((load, kind), Ok(samples)) = (rows[index], &mut outcomes[index]) else {
-                continue;
-            };
-            progress(&format!("round {round} of {}: {} {load:?}", options.rounds, kind.name()));
-            match measure(options, load, kind, &identity) {
-                Ok(sample) if round > 0 => samples.push(sample),
-                Ok(_) => {}
-                Err(error) => outcomes[index] = Err(error.to_string()),
-            }
-        }
-    }
-    Ok(Report::new(options, &rows, &outcomes))
+    let names: Vec<String> =
+        rows.iter().map(|(load, kind)| format!("{} {load:?}", kind.name())).collect();
+    let outcomes = measure_in_turns(options.rounds, &names, progress, |index| {
+        let (load, kind) = rows[index];
+        measure(options, load, kind, &identity).map_err(|error| error.to_string())
+    });
+    Ok(report::of(options, &rows, &outcomes))
 }
 
 fn measure(options: &Options, load: Load, kind: Kind, identity: &Identity) -> io::Result<Sample> {

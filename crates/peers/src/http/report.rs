@@ -4,32 +4,16 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::host::{Host, median};
+use crate::report::Report;
+use crate::rounds::{Outcome, median, ratio};
 use crate::trust;
 
-use super::{Kind, Load, Options, Outcome, Sample};
+use super::{Kind, Load, Options, Sample};
 
 /// Sealift's processor time for a byte against tokio-rustls's: no more than this.
 const MOST_PER_BYTE: f64 = 0.75;
 /// Sealift's small answers in a second against tokio-rustls's: no less than this.
 const LEAST_RATE: f64 = 1.0;
-
-/// All that was found.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Which comparison: `http`.
-    pub bench: &'static str,
-    /// The version of Sealift.
-    pub version: &'static str,
-    /// What it was measured on.
-    pub host: Host,
-    /// Of both TLS servers.
-    pub suite: &'static str,
-    /// Measurements of each row.
-    pub rounds: u32,
-    /// Two for each server.
-    pub rows: Vec<Row>,
-}
 
 /// One server with one load.
 #[derive(Clone, Debug, Serialize)]
@@ -63,25 +47,22 @@ pub struct Row {
     pub skipped: Option<String>,
 }
 
-impl Report {
-    pub(super) fn new(options: &Options, rows: &[(Load, Kind)], outcomes: &[Outcome]) -> Self {
-        let of = |load, kind| {
-            let at = rows.iter().position(|&row| row == (load, kind));
-            at.and_then(|at| outcomes[at].clone().ok()).unwrap_or_default()
-        };
-        let row = |(&(load, kind), outcome)| {
-            Row::new(options, load, kind, outcome, &of(load, Kind::TokioRustls))
-        };
-        Self {
-            bench: "http",
-            version: env!("CARGO_PKG_VERSION"),
-            host: Host::here(),
-            suite: trust::SUITE,
-            rounds: options.rounds,
-            rows: rows.iter().zip(outcomes).map(row).collect(),
-        }
-    }
+/// What was found of all rows.
+pub(super) fn of(
+    options: &Options,
+    rows: &[(Load, Kind)],
+    outcomes: &[Outcome<Sample>],
+) -> Report<Row> {
+    let theirs = |load| {
+        let at = rows.iter().position(|&row| row == (load, Kind::TokioRustls));
+        at.and_then(|at| outcomes[at].clone().ok()).unwrap_or_default()
+    };
+    let row = |(&(load, kind), outcome)| Row::new(options, load, kind, outcome, &theirs(load));
+    let rows = rows.iter().zip(outcomes).map(row).collect();
+    Report::new("http", Some(trust::SUITE), options.rounds, rows)
+}
 
+impl Report<Row> {
     /// Whether the bars are met, as far as they could be measured. Where Sealift itself could not
     /// run they are not.
     pub fn is_as_wanted(&self) -> bool {
@@ -95,7 +76,7 @@ impl Row {
         options: &Options,
         load: Load,
         kind: Kind,
-        outcome: &Outcome,
+        outcome: &Outcome<Sample>,
         theirs: &[Sample],
     ) -> Self {
         let (payload_bytes, requests, connections) = match load {
@@ -110,13 +91,6 @@ impl Row {
             Ok(samples) => (&samples[..], None),
             Err(why) => (&[][..], Some(why.clone())),
         };
-        let each = |figure: &dyn Fn(&Sample) -> f64| {
-            median(&samples.iter().map(figure).collect::<Vec<f64>>())
-        };
-        let against = |figure: &dyn Fn(&Sample) -> f64| {
-            let ratios = samples.iter().zip(theirs).map(|(ours, its)| figure(ours) / figure(its));
-            median(&ratios.collect::<Vec<f64>>())
-        };
         let (cpu, elapsed) = (
             |sample: &Sample| sample.server.as_secs_f64(),
             |sample: &Sample| sample.elapsed.as_secs_f64(),
@@ -128,13 +102,13 @@ impl Row {
             payload_bytes,
             requests,
             connections,
-            bytes_per_second: each(&|sample| bytes / elapsed(sample)),
-            requests_per_second: each(&|sample| all / elapsed(sample)),
-            server_cpu_seconds_per_gb: each(&|sample| cpu(sample) / bytes * 1e9),
-            server_cpu_us_per_request: each(&|sample| cpu(sample) / all * 1e6),
+            bytes_per_second: median(samples, |sample| bytes / elapsed(sample)),
+            requests_per_second: median(samples, |sample| all / elapsed(sample)),
+            server_cpu_seconds_per_gb: median(samples, |sample| cpu(sample) / bytes * 1e9),
+            server_cpu_us_per_request: median(samples, |sample| cpu(sample) / all * 1e6),
             samples: samples.iter().map(cpu).collect(),
-            cpu_ratio: against(&cpu),
-            rate_ratio: against(&|sample| 1.0 / elapsed(sample)),
+            cpu_ratio: ratio(samples, theirs, cpu),
+            rate_ratio: ratio(samples, theirs, |sample| 1.0 / elapsed(sample)),
             skipped,
         }
     }
@@ -149,11 +123,11 @@ impl Row {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Report<Row> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = &self.host;
-        writeln!(f, "Linux {}, {}, {} CPUs", host.kernel, host.cpu, host.cpus)?;
-        writeln!(f, "hyper on one thread, {}, {} rounds in turns", self.suite, self.rounds)?;
+        writeln!(f, "{}", self.host)?;
+        let suite = self.suite.unwrap_or_default();
+        writeln!(f, "hyper on one thread, {suite}, {} rounds in turns", self.rounds)?;
         writeln!(f, "CPU: the server process; ratios: against tokio-rustls, within a round\n")?;
         let (name, per_gb, each, rate) = ("", "CPU s/GB", "CPU µs/answer", "answers/s");
         writeln!(f, "{name:<26}{per_gb:>10}{each:>15}{rate:>12}{:>7}{:>7}", "CPU ×", "rate ×")?;
@@ -189,7 +163,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn report(ours: [u64; 2], theirs: [u64; 2]) -> Report {
+    fn report(ours: [u64; 2], theirs: [u64; 2]) -> Report<Row> {
         let options = Options {
             large_bytes: 1 << 30,
             small_bytes: 1024,
@@ -206,7 +180,7 @@ mod tests {
         let rows = [&rows[..], &[(Load::Large, Kind::TokioRustls)]].concat();
         let rows = [&rows[..], &[(Load::Small, Kind::TokioRustls)]].concat();
         let outcomes = [ours, ours, theirs, theirs].map(|figures| Ok(vec![sample(figures)]));
-        Report::new(&options, &rows, &outcomes)
+        of(&options, &rows, &outcomes)
     }
 
     #[test]

@@ -7,8 +7,7 @@
 //! ```
 //!
 //! sealift and socat are timed from the sender's start to the end of both processes, what they need
-//! to start included; iperf3 times itself, and reads no file. Rounds go forth and back, so that a
-//! drift of the machine hits all alike, and ratios are taken within a round.
+//! to start included; iperf3 times itself, and reads no file.
 
 mod programs;
 mod report;
@@ -18,10 +17,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::host::in_turns;
+use crate::report::Report;
+use crate::rounds::measure_in_turns;
 
 pub use programs::Contender;
-pub use report::Report;
+pub use report::Row;
 
 /// What to compare, and how.
 #[derive(Clone, Debug)]
@@ -54,33 +54,20 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What came of one program: a rate per round in bytes per second, or why there is none.
-pub type Outcome = Result<Vec<f64>, String>;
-
 /// Runs all rounds. `progress` hears what is about to run.
 ///
 /// # Errors
 /// Without a file to send. A program that is missing or fails is reported in its row.
-pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report, Failure> {
+pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report<Row>, Failure> {
     let source = Source::new(options)?;
     let contenders = programs::all(options);
-    let mut outcomes: Vec<Outcome> =
-        contenders.iter().map(|contender| contender.check().map(|()| Vec::new())).collect();
-    // The first round warms the machine up and is not counted.
-    for round in 0..=options.rounds {
-        for index in in_turns(round, contenders.len()) {
-            let (contender, Ok(rates)) = (&contenders[index], &mut outcomes[index]) else {
-                continue;
-            };
-            progress(&format!("round {round} of {}: {}", options.rounds, contender.name()));
-            match contender.run(&source.path(), options.bytes) {
-                Ok(rate) if round > 0 => rates.push(rate),
-                Ok(_) => {}
-                Err(why) => outcomes[index] = Err(why),
-            }
-        }
-    }
-    Ok(Report::new(options, &contenders, outcomes))
+    let names: Vec<String> =
+        contenders.iter().map(|contender| contender.name().to_owned()).collect();
+    let outcomes = measure_in_turns(options.rounds, &names, progress, |index| {
+        contenders[index].check()?;
+        contenders[index].run(&source.path(), options.bytes)
+    });
+    Ok(report::of(options, &contenders, outcomes))
 }
 
 /// A file without a name, gone when this process is.

@@ -4,24 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::host::{Host, median};
+use crate::report::Report;
+use crate::rounds::{Outcome, median, ratio};
 
-use super::{Contender, Options, Outcome};
-
-/// All that was found. The shape is that of `sealift bench --json`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Which comparison: `transfer`.
-    pub bench: &'static str,
-    /// The version of Sealift.
-    pub version: &'static str,
-    /// What it was measured on.
-    pub host: Host,
-    /// Runs of each program that count.
-    pub rounds: u32,
-    /// One for each program.
-    pub rows: Vec<Row>,
-}
+use super::{Contender, Options};
 
 /// One program.
 #[derive(Clone, Debug, Serialize)]
@@ -45,36 +31,34 @@ pub struct Row {
     pub skipped: Option<String>,
 }
 
-impl Report {
-    pub(super) fn new(options: &Options, contenders: &[Contender], outcomes: Vec<Outcome>) -> Self {
-        let ours = outcomes.first().and_then(|first| first.clone().ok()).unwrap_or_default();
-        let rows = contenders.iter().zip(outcomes).map(|(contender, outcome)| {
-            let (samples, skipped) = match outcome {
-                Ok(samples) => (samples, None),
-                Err(why) => (Vec::new(), Some(why)),
-            };
-            let wanted = contender.wanted_ratio();
-            let ratios: Vec<f64> = ours.iter().zip(&samples).map(|(our, its)| our / its).collect();
-            Row {
-                name: contender.name(),
-                about: contender.about(),
-                payload_bytes: options.bytes,
-                bytes_per_second: median(&samples),
-                sealift_ratio: wanted.and_then(|_| median(&ratios)),
-                sealift_ratio_wanted: wanted,
-                samples,
-                skipped,
-            }
-        });
-        Self {
-            bench: "transfer",
-            version: env!("CARGO_PKG_VERSION"),
-            host: Host::here(),
-            rounds: options.rounds,
-            rows: rows.collect(),
+/// What was found of all programs, of each a rate per round in bytes per second.
+pub(super) fn of(
+    options: &Options,
+    contenders: &[Contender],
+    outcomes: Vec<Outcome<f64>>,
+) -> Report<Row> {
+    let ours = outcomes.first().and_then(|first| first.clone().ok()).unwrap_or_default();
+    let rows = contenders.iter().zip(outcomes).map(|(contender, outcome)| {
+        let (samples, skipped) = match outcome {
+            Ok(samples) => (samples, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let wanted = contender.wanted_ratio();
+        Row {
+            name: contender.name(),
+            about: contender.about(),
+            payload_bytes: options.bytes,
+            bytes_per_second: median(&samples, |&rate| rate),
+            sealift_ratio: wanted.and_then(|_| ratio(&ours, &samples, |&rate| rate)),
+            sealift_ratio_wanted: wanted,
+            samples,
+            skipped,
         }
-    }
+    });
+    Report::new("transfer", None, options.rounds, rows.collect())
+}
 
+impl Report<Row> {
     /// Whether every ratio that could be measured is what it should be. Where sealift itself, the
     /// first row, could not run it is not.
     pub fn is_as_wanted(&self) -> bool {
@@ -87,10 +71,10 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Report<Row> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, bytes) = (&self.host, self.rows.first().map_or(0, |row| row.payload_bytes));
-        writeln!(f, "Linux {}, {}, {} CPUs", host.kernel, host.cpu, host.cpus)?;
+        let bytes = self.rows.first().map_or(0, |row| row.payload_bytes);
+        writeln!(f, "{}", self.host)?;
         writeln!(f, "{bytes} bytes over loopback TCP, {} rounds, GB/s = 10^9 bytes", self.rounds)?;
         writeln!(f, "\n{:<10}{:>8}{:>14}{:>12}", "", "GB/s", "min–max", "sealift ×")?;
         for row in &self.rows {
@@ -119,11 +103,11 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    fn report(socat: Outcome) -> Report {
+    fn report(socat: Outcome<f64>) -> Report<Row> {
         report_of(Ok(vec![3e9, 4e9, 2e9]), socat)
     }
 
-    fn report_of(ours: Outcome, socat: Outcome) -> Report {
+    fn report_of(ours: Outcome<f64>, socat: Outcome<f64>) -> Report<Row> {
         let options = Options {
             bytes: 10,
             rounds: 3,
@@ -131,7 +115,7 @@ mod tests {
             directory: "/dev/shm".into(),
         };
         let contenders = [Contender::Sealift("sealift".into()), Contender::Socat];
-        Report::new(&options, &contenders, vec![ours, socat])
+        of(&options, &contenders, vec![ours, socat])
     }
 
     #[test]
