@@ -35,7 +35,7 @@ fn figures(port: u16) -> Series {
 fn parse(page: &str) -> Series {
     let page = page.strip_suffix("# EOF\n").expect("the end of the page");
     let (mut series, mut families) = (Series::new(), BTreeSet::new());
-    let (mut family, mut kind) = (String::new(), String::new());
+    let (mut family, mut kind, mut histograms) = (String::new(), String::new(), Vec::new());
     for line in page.lines() {
         if let Some(described) = line.strip_prefix("# ") {
             let (what, rest) = described.split_once(' ').unwrap();
@@ -49,6 +49,9 @@ fn parse(page: &str) -> Series {
                 "TYPE" => {
                     assert!(["counter", "gauge", "histogram"].contains(&text), "{line}");
                     kind = text.to_owned();
+                    if kind == "histogram" {
+                        histograms.push(family.clone());
+                    }
                 }
                 "UNIT" => assert!(name.ends_with(&format!("_{text}")), "{line}"),
                 _ => panic!("{line}"),
@@ -70,7 +73,8 @@ fn parse(page: &str) -> Series {
         assert!(value.is_finite() && value >= 0.0, "{line}");
         assert!(series.insert(name.to_owned(), value).is_none(), "{line} twice");
     }
-    assert_histogram(page, &series);
+    assert_eq!(histograms.len(), 2, "{histograms:?}");
+    histograms.iter().for_each(|family| assert_histogram(page, &series, family));
     series
 }
 
@@ -84,15 +88,18 @@ fn assert_labels(labels: &str) {
     }
 }
 
-/// Buckets grow, and the last one has all.
-fn assert_histogram(page: &str, series: &Series) {
-    let buckets = page.lines().filter(|line| line.contains("_seconds_bucket{"));
-    let buckets = buckets.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap());
-    let buckets: Vec<f64> = buckets.collect();
-    assert!(buckets.len() > 5 && buckets.is_sorted(), "{buckets:?}");
-    let last = series["sealift_tunnel_handshake_seconds_bucket{le=\"+Inf\"}"];
-    assert_eq!(last, series["sealift_tunnel_handshake_seconds_count"]);
-    assert_eq!(last, *buckets.last().unwrap());
+/// Bounds and buckets grow, and the last one has all.
+fn assert_histogram(page: &str, series: &Series, family: &str) {
+    let start = format!("{family}_bucket{{le=\"");
+    let buckets = page.lines().filter_map(|line| line.strip_prefix(&start)?.split_once("\"} "));
+    let number = |text: &str| text.parse::<f64>().unwrap();
+    let (bounds, buckets): (Vec<f64>, Vec<f64>) =
+        buckets.map(|(bound, jobs)| (number(bound), number(jobs))).unzip();
+    assert!(bounds.len() > 5 && bounds.is_sorted_by(|one, next| one < next), "{bounds:?}");
+    assert!(buckets.is_sorted(), "{buckets:?}");
+    assert_eq!(bounds.last(), Some(&f64::INFINITY));
+    assert_eq!(buckets.last(), Some(&series[&format!("{family}_count")]));
+    assert!(series.contains_key(&format!("{family}_sum")));
 }
 
 #[test]
@@ -143,6 +150,45 @@ fn the_page_is_well_formed_and_true() {
         .iter()
         .sum();
     assert!((300_100.0..310_000.0).contains(&wire), "{wire}");
+    let wire = get(&page, "wire_received_bytes_total");
+    assert!((300_100.0..310_000.0).contains(&wire), "{wire}");
+}
+
+/// How long each job took, how many there are, and that none are left when their streams are gone.
+#[test]
+fn what_engines_do_is_told() {
+    let program = Program::echo(2);
+    let (opening, pin) = opening_tunnel(&program.url(), &[]);
+    let metrics = free_port();
+    let flags = ["--metrics", &metrics.to_string(), "--engine", "workers", "--stats", "--json"];
+    let sealing = sealing_tunnel(opening.port, &pin, &flags);
+    let get = |name: &str| figures(metrics)[&format!("sealift_tunnel_{name}")];
+    wait_for_port(metrics);
+    assert_eq!(get("engine_latency_seconds_count"), 0.0);
+    let mut client = connect(sealing.port);
+    for _ in 0..20 {
+        client.write_all(&pattern(0, 100_000)).unwrap();
+        client.read_exact(&mut vec![0; 100_000]).unwrap();
+    }
+    // Streams tell while they live, and at their end.
+    wait_until("jobs that came back", || get("engine_latency_seconds_count") >= 20.0);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&client).1, Ok(()));
+    wait_until("the end", || get("connections_finished_total{outcome=\"clean\"}") == 1.0);
+    let page = figures(metrics);
+    let get = |name: &str| page[&format!("sealift_tunnel_{name}")];
+    let jobs = get("engine_jobs_total");
+    assert_eq!((get("engine_latency_seconds_count"), get("engine_depth")), (jobs, 0.0));
+    assert!(get("engine_depth_most") >= 1.0 && get("engine_latency_seconds_sum") > 0.0);
+    sealing.running.signal("TERM");
+    let output = sealing.finish();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [half, nearly_all, most] =
+        ["engine_latency_p50_us", "engine_latency_p99_us", "engine_depth_most"]
+            .map(|name| report[name].as_u64().unwrap());
+    assert!(1 <= half && half <= nearly_all && most >= 1, "{report}");
+    assert!(report["wire_bytes_received"].as_u64().unwrap() > 2_000_000, "{report}");
+    assert!(stderr(&output).contains("\nengine latency p99 us"), "{}", stderr(&output));
 }
 
 #[test]

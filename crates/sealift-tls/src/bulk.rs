@@ -25,6 +25,7 @@ use sealift_io::{Lease, Message};
 
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::latency::Latency;
 use crate::outflow::{Counts, read_whole};
 use crate::record::MOST_PLAINTEXT_BYTES;
 use crate::retirement;
@@ -40,6 +41,7 @@ const REFUSED_PAUSE: Duration = Duration::from_micros(100);
 /// What one job is to become.
 struct Begun {
     place: Place,
+    at: Instant,
     key_id: u64,
     /// The length of its records together.
     len_bytes: usize,
@@ -82,6 +84,7 @@ pub(crate) struct Bulk {
     /// Why nothing more is released (invariant 2).
     gap: Option<Error>,
     sealed: Counts,
+    latency: Latency,
 }
 
 impl Bulk {
@@ -96,6 +99,7 @@ impl Bulk {
             spare_units: Vec::with_capacity(capacity),
             gap: None,
             sealed: Counts::default(),
+            latency: Latency::default(),
         }
     }
 
@@ -212,9 +216,9 @@ impl Bulk {
             Ok(job) => self.waiting.push_back(job),
             Err(refused) => self.gap = Some(refused.error.into()),
         }
-        let key_id = sealing.key().id();
+        let (at, key_id) = (Instant::now(), sealing.key().id());
         self.begun[tag] =
-            Some(Begun { place, key_id, len_bytes: filled, records, plaintext_bytes });
+            Some(Begun { place, at, key_id, len_bytes: filled, records, plaintext_bytes });
     }
 
     /// Gives what was sealed here a place behind everything that was begun; false if there is none.
@@ -242,8 +246,11 @@ impl Bulk {
     fn advance(&mut self) -> Result<()> {
         self.submit()?;
         self.engine.poll(&mut self.done);
-        while let Some(done) = self.done.pop_front() {
-            self.settle(done)?;
+        if !self.done.is_empty() {
+            let now = Instant::now();
+            while let Some(done) = self.done.pop_front() {
+                self.settle(done, now)?;
+            }
         }
         // There may be room now.
         self.submit()
@@ -261,8 +268,8 @@ impl Bulk {
         }
     }
 
-    /// Finishes the place of a job that came back.
-    fn settle(&mut self, done: Done<Bytes, Frame>) -> Result<()> {
+    /// Finishes the place of a job that came back at `now`.
+    fn settle(&mut self, done: Done<Bytes, Frame>, now: Instant) -> Result<()> {
         let Done { job, units_done, result } = done;
         let (tag, records) = (usize::try_from(job.tag()), job.units().len());
         let begun = tag.ok().and_then(|tag| self.begun.get_mut(tag));
@@ -273,6 +280,7 @@ impl Bulk {
         let Some(begun) = begun else {
             return Err(self.failure("it gave back what it did not have"));
         };
+        self.latency.note(now.saturating_duration_since(begun.at));
         match result {
             Ok(()) if units_done == records => {}
             Err(sealift_crypto::Error::Engine { engine, what }) => {
@@ -339,7 +347,9 @@ impl Bulk {
 
     /// The engine's figures.
     pub(crate) fn offload(&self) -> Offload {
-        Offload::new(self.engine.capabilities().name, &self.engine.stats())
+        let engine = &self.engine;
+        let (name, stats) = (engine.capabilities().name, engine.stats());
+        Offload::new(name, &stats, engine.in_flight(), self.latency)
     }
 }
 

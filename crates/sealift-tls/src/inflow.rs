@@ -58,6 +58,8 @@ pub(crate) struct Counts {
     pub(crate) key_updates: u64,
     /// Opened ahead of a KeyUpdate, with the key before it, and once more with their own.
     pub(crate) reopened_records: u64,
+    /// With all that records add, unless the kernel opens.
+    pub(crate) received_bytes: u64,
 }
 
 /// Received bytes on their way to the reader.
@@ -87,7 +89,7 @@ impl Inflow {
             staged: 0..0,
             opening,
             control,
-            counts: Counts::default(),
+            counts: Counts { received_bytes: received.len() as u64, ..Counts::default() },
         }
     }
 
@@ -116,6 +118,7 @@ impl Inflow {
     /// So many bytes were received there.
     pub(crate) fn received(&mut self, count: usize) {
         self.sealed.end += count;
+        self.counts.received_bytes += count as u64;
     }
 
     /// Opens with this key from now on.

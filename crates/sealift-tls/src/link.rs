@@ -60,6 +60,7 @@ struct Opened {
     staged_bytes: AtomicU64,
     key_updates: AtomicU64,
     reopened_records: AtomicU64,
+    received_bytes: AtomicU64,
 }
 
 /// Shared by the halves of one stream.
@@ -315,6 +316,7 @@ impl Link {
         opened.staged_bytes.store(counts.staged_bytes, Ordering::Relaxed);
         opened.key_updates.store(counts.key_updates, Ordering::Relaxed);
         opened.reopened_records.store(counts.reopened_records, Ordering::Relaxed);
+        opened.received_bytes.store(counts.received_bytes, Ordering::Relaxed);
     }
 
     /// The figures so far. Waits for a writer that is at work.
@@ -327,6 +329,7 @@ impl Link {
             staged_bytes: opened.staged_bytes.load(Ordering::Relaxed),
             key_updates: opened.key_updates.load(Ordering::Relaxed),
             reopened_records: opened.reopened_records.load(Ordering::Relaxed),
+            received_bytes: opened.received_bytes.load(Ordering::Relaxed),
         };
         let (sealed, sealing, sender) = self
             .with_outflow(|outflow| (outflow.counts(), outflow.offload(), outflow.sender_stats()));

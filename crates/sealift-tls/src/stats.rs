@@ -6,6 +6,7 @@ use sealift_crypto::EngineStats;
 use serde::Serialize;
 
 use crate::ktls::{Maker, Makers};
+use crate::latency::Latency;
 use crate::{inflow, outflow};
 
 /// The figures of a stream since its handshake.
@@ -36,6 +37,8 @@ pub struct Stats {
     pub records_reopened: u64,
     /// KeyUpdates received.
     pub key_updates_received: u64,
+    /// Sealed bytes received; where the kernel opens, the plaintext in them.
+    pub bytes_received: u64,
     /// What the engine did that seals owned memory, if there is one.
     pub sealing: Option<Offload>,
     /// How the records left.
@@ -54,21 +57,33 @@ pub struct Offload {
     pub failed: u64,
     /// Jobs that a router did itself although it meant to hand them over.
     pub fallbacks: u64,
+    /// Jobs that it has now.
+    pub depth: u64,
     /// The most jobs that it had at a time.
     pub depth_high: u64,
+    /// How long jobs took.
+    pub latency: Latency,
 }
 
 impl Offload {
-    pub(crate) fn new(engine: &'static str, stats: &EngineStats) -> Self {
+    pub(crate) fn new(
+        engine: &'static str,
+        stats: &EngineStats,
+        in_flight: usize,
+        latency: Latency,
+    ) -> Self {
         let EngineStats { jobs, failed, fallbacks, depth_high, .. } = *stats;
-        Self { engine, jobs, failed, fallbacks, depth_high }
+        Self { engine, jobs, failed, fallbacks, depth: in_flight as u64, depth_high, latency }
     }
 }
 
 impl fmt::Display for Offload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { engine, jobs, failed, fallbacks, depth_high } = self;
+        let Self { engine, jobs, failed, fallbacks, depth_high, latency, .. } = self;
         write!(f, "{engine}: {jobs} jobs, {depth_high} at a time at most, ")?;
+        if let Some((median, most)) = latency.at_most(0.5).zip(latency.at_most(0.99)) {
+            write!(f, "half of them within {median:?}, 99% within {most:?}, ")?;
+        }
         write!(f, "{failed} failed, {fallbacks} fallen back")
     }
 }
@@ -93,6 +108,7 @@ impl Stats {
             bytes_staged: opened.staged_bytes,
             records_reopened: opened.reopened_records,
             key_updates_received: opened.key_updates,
+            bytes_received: opened.received_bytes,
             sealing,
             sender,
         }
@@ -134,6 +150,7 @@ impl fmt::Display for Stats {
             self.records_opened_direct,
             self.copies_per_byte_opened()
         )?;
+        writeln!(f, "received             {} bytes", self.bytes_received)?;
         writeln!(
             f,
             "key updates          {} sent, {} received",

@@ -21,7 +21,7 @@ use sealift_crypto::{
     Coprocessor, Engine, Inline, Job, Key, Limits, Nonce, Payload, Stopped, Suite, Unit,
 };
 use sealift_io::Pool;
-use sealift_tls::{Bytes, Error, Frame, TlsStream, TlsStreamBuilder, rustls};
+use sealift_tls::{Bytes, Error, Frame, Latency, TlsStream, TlsStreamBuilder, rustls};
 use support::engines::{Sealer, Telltale, seeds, sound, unsound};
 use support::puppet::{Puppet, Strings};
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, cases, deadline, name, pattern};
@@ -115,6 +115,9 @@ fn send_everything(sealer: &Sealer, case: &Case, seed: u64) {
     assert_eq!(stats.copies_per_byte_sealed(), 1.0, "{stats}");
     assert_eq!(stats.sealing.map_or(0, |sealing| sealing.failed), 0, "{stats}");
     assert_eq!(stats.sealing.is_some(), sealer.name != "none");
+    if let Some(sealing) = stats.sealing {
+        assert_eq!((sealing.latency.jobs(), sealing.depth), (sealing.jobs, 0), "{stats}");
+    }
     assert!(reading.join().unwrap().unwrap() == sent);
     all_home(&pool);
     assert_eq!(dropped.load(Ordering::SeqCst), 7, "each source once");
@@ -228,6 +231,33 @@ fn a_failure_wakes_every_waiter() {
         assert!(strings.is_dropped());
         all_home(&pool);
     }
+}
+
+#[test]
+fn what_an_engine_has_and_how_long_it_took_are_told() {
+    let (puppet, strings) = Puppet::new();
+    let pool = Pool::builder().frames(9).frame_bytes(16_448).huge_pages(false).build().unwrap();
+    let builder = TlsStream::builder().pool(&pool).sealing_engine(puppet);
+    let (mut ours, reading) = ours_and_reading(builder, &case_tls13());
+    let least = Duration::from_millis(20);
+    ours.send_owned(pattern(3 * 16_384, 1)).unwrap();
+    let told = ours.stats().sealing.unwrap();
+    assert_eq!((told.depth, told.latency), (3, Latency::default()));
+    thread::sleep(least);
+    (0..2).for_each(|_| assert!(strings.finish(0)));
+    assert!(matches!(ours.halves().1.flush(deadline(0)), Err(Error::Deadline)));
+    let told = ours.stats().sealing.unwrap();
+    assert_eq!((told.depth, told.latency.jobs()), (1, 2));
+    assert!(strings.finish(0));
+    let _ = ours.halves().1.flush(deadline(20)).unwrap();
+    let told = ours.stats().sealing.unwrap();
+    assert_eq!((told.depth, told.latency.jobs()), (0, 3));
+    assert!(told.latency.total() >= 3 * least, "{told}");
+    let is_long = |bucket: usize| Latency::bound(bucket).is_none_or(|bound| bound >= least);
+    let buckets = told.latency.buckets().iter().enumerate();
+    assert!(buckets.filter(|(_, jobs)| **jobs > 0).all(|(at, _)| is_long(at)), "{told:?}");
+    let _ = ours.close(deadline(20)).unwrap();
+    assert_eq!(reading.join().unwrap().unwrap().len(), 3 * 16_384);
 }
 
 /// Sealed, but behind what failed: it must not leave.

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use rustls::HandshakeKind;
 use sealift::tls::{self, Offload};
 
+use super::latencies::{Latencies, micros};
 use super::outcome::Outcome;
 
 /// One label and its value.
@@ -43,13 +44,17 @@ pub(super) struct Figures {
     pub(super) key_updates: Labelled,
     /// Sealed bytes that the kernel took and let go of, by what became of them.
     pub(super) wire: Labelled,
+    /// Sealed bytes that came.
+    pub(super) wire_received: Counter,
     pub(super) refusals: Labelled,
     /// What engines did: jobs, and those that failed, or were done here after all.
     pub(super) engine_jobs: Counter,
     pub(super) engine_failures: Counter,
     pub(super) engine_fallbacks: Counter,
-    /// The most jobs that one had at a time.
+    /// Jobs that they have, as far as streams have told, and the most that one had at a time.
     pub(super) engine_depth: Gauge,
+    pub(super) engine_depth_most: Gauge,
+    pub(super) engine_latency: Latencies,
     pub(super) handshakes: Labelled,
     pub(super) handshake_seconds: Histogram,
 }
@@ -67,11 +72,14 @@ impl Figures {
             records_opened: Counter::default(),
             key_updates: Family::default(),
             wire: Family::default(),
+            wire_received: Counter::default(),
             refusals: Family::default(),
             engine_jobs: Counter::default(),
             engine_failures: Counter::default(),
             engine_fallbacks: Counter::default(),
             engine_depth: Gauge::default(),
+            engine_depth_most: Gauge::default(),
+            engine_latency: Latencies::default(),
             handshakes: Family::default(),
             handshake_seconds: Histogram::new(exponential_buckets(start, factor, count)),
         };
@@ -111,15 +119,10 @@ impl Figures {
         let grown = |of: fn(&tls::Stats) -> u64| of(now).saturating_sub(of(before));
         self.records_sealed.inc_by(grown(|stats| stats.records_sealed));
         self.records_opened.inc_by(grown(|stats| stats.records_opened));
-        let offloaded = |of: fn(&Offload) -> u64| {
-            let of = |stats: &tls::Stats| stats.sealing.as_ref().map_or(0, of);
-            of(now).saturating_sub(of(before))
-        };
-        self.engine_jobs.inc_by(offloaded(|engine| engine.jobs));
-        self.engine_failures.inc_by(offloaded(|engine| engine.failed));
-        self.engine_fallbacks.inc_by(offloaded(|engine| engine.fallbacks));
-        let depth = now.sealing.map_or(0, |engine| engine.depth_high).cast_signed();
-        self.engine_depth.inner().fetch_max(depth, Ordering::Relaxed);
+        self.wire_received.inc_by(grown(|stats| stats.bytes_received));
+        if let Some(engine) = &now.sealing {
+            self.add_work(before.sealing.as_ref(), engine);
+        }
         let by_way = |family: &Labelled, name, way, count| {
             let label: Label = [(name, way)];
             family.get_or_create(&label).inc_by(count);
@@ -133,9 +136,31 @@ impl Figures {
         by_way(&self.refusals, "reason", REFUSALS[1], grown(|stats| stats.sender.pressure));
     }
 
+    /// Adds what a stream's engine did.
+    fn add_work(&self, before: Option<&Offload>, now: &Offload) {
+        let of_before = |of: fn(&Offload) -> u64| before.map_or(0, of);
+        let grown = |of: fn(&Offload) -> u64| of(now).saturating_sub(of_before(of));
+        self.engine_jobs.inc_by(grown(|engine| engine.jobs));
+        self.engine_failures.inc_by(grown(|engine| engine.failed));
+        self.engine_fallbacks.inc_by(grown(|engine| engine.fallbacks));
+        self.engine_depth.inc_by(now.depth.cast_signed());
+        self.engine_depth.dec_by(of_before(|engine| engine.depth).cast_signed());
+        let most = now.depth_high.cast_signed();
+        self.engine_depth_most.inner().fetch_max(most, Ordering::Relaxed);
+        let earlier = before.map(|engine| engine.latency).unwrap_or_default();
+        self.engine_latency.add(&now.latency.since(&earlier));
+    }
+
+    /// A stream is gone, and with it what was still in its engine.
+    pub(super) fn forget(&self, last: &tls::Stats) {
+        let depth = last.sealing.map_or(0, |engine| engine.depth);
+        self.engine_depth.dec_by(depth.cast_signed());
+    }
+
     /// The counts that `--stats` and `--json` tell, by name.
     pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
         let by = |family: &Labelled, name, way| family.get_or_create(&[(name, way)]).get();
+        let latency = self.engine_latency.sum();
         vec![
             ("bytes_sealed", self.sealed.get()),
             ("bytes_opened", self.opened.get()),
@@ -146,9 +171,15 @@ impl Figures {
             ("wire_bytes_zero_copied", by(&self.wire, "outcome", WAYS[0])),
             ("wire_bytes_copied", by(&self.wire, "outcome", WAYS[1])),
             ("wire_bytes_plain", by(&self.wire, "outcome", WAYS[2])),
+            ("wire_bytes_received", self.wire_received.get()),
+            ("send_refusals_unsupported", by(&self.refusals, "reason", REFUSALS[0])),
+            ("send_refusals_pressure", by(&self.refusals, "reason", REFUSALS[1])),
             ("engine_jobs", self.engine_jobs.get()),
             ("engine_failures", self.engine_failures.get()),
             ("engine_fallbacks", self.engine_fallbacks.get()),
+            ("engine_depth_most", self.engine_depth_most.get().cast_unsigned()),
+            ("engine_latency_p50_us", micros(&latency, 0.5)),
+            ("engine_latency_p99_us", micros(&latency, 0.99)),
             ("handshakes_full", by(&self.handshakes, "kind", HANDSHAKES[0])),
             ("handshakes_resumed", by(&self.handshakes, "kind", HANDSHAKES[1])),
         ]

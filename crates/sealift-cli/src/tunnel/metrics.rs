@@ -16,6 +16,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -149,6 +150,7 @@ fn registry(figures: &Figures) -> Registry {
     for (name, help, counter) in [
         ("sealed", "Plaintext sealed and sent", &figures.sealed),
         ("opened", "Plaintext opened and passed on", &figures.opened),
+        ("wire_received", "Sealed bytes received", &figures.wire_received),
     ] {
         all.register_with_unit(name, help, Unit::Bytes, counter.clone());
     }
@@ -156,9 +158,15 @@ fn registry(figures: &Figures) -> Registry {
     all.register_with_unit("wire_sent", help, Unit::Bytes, wire);
     let (seconds, help) = (figures.handshake_seconds.clone(), "How long handshakes took");
     all.register_with_unit("handshake", help, Unit::Seconds, seconds);
-    let (depth, help) =
-        (figures.engine_depth.clone(), "The most jobs that an engine had at a time");
-    all.register("engine_depth_most", help, depth);
-    all.register("connections_open", "Connections that there are", figures.open.clone());
+    let (latency, help) = (figures.engine_latency.clone(), "How long the jobs of engines took");
+    all.register_with_unit("engine_latency", help, Unit::Seconds, latency);
+    let gauges: [(&str, &str, &Gauge); 3] = [
+        ("engine_depth", "Jobs that engines have", &figures.engine_depth),
+        ("engine_depth_most", "The most jobs that one had at a time", &figures.engine_depth_most),
+        ("connections_open", "Connections that there are", &figures.open),
+    ];
+    for (name, help, gauge) in gauges {
+        all.register(name, help, gauge.clone());
+    }
     all
 }

@@ -15,6 +15,7 @@ mod carry;
 mod complaints;
 mod figures;
 mod hello;
+mod latencies;
 mod metrics;
 mod opening;
 mod outcome;

@@ -147,6 +147,7 @@ impl Pair {
                 return Some(died);
             }
             self.has_news = self.outward.holds_bytes()
+                || self.told.sealing.is_some_and(|engine| engine.depth > 0)
                 || self.inward.holds_bytes()
                 || unanswered_for(&self.socket).is_some()
                 || unanswered_for(&self.plain).is_some();
@@ -219,6 +220,7 @@ impl Drop for Pair {
     fn drop(&mut self) {
         // Also of what is cut short.
         self.tell();
+        self.figures.forget(&self.told);
         for socket in [self.plain.as_fd(), self.socket.as_fd()] {
             match self.is_over {
                 true => connection::disarm(socket),

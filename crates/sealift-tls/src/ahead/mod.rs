@@ -96,7 +96,7 @@ impl Ahead {
             head: None,
             window: FEWEST_AHEAD,
             unjudged: 0,
-            counts: Counts::default(),
+            counts: Counts { received_bytes: received.len() as u64, ..Counts::default() },
         }
     }
 
@@ -115,6 +115,7 @@ impl Ahead {
     /// So many bytes were received there.
     pub(crate) fn received(&mut self, count: usize) {
         self.backlog.received(count);
+        self.counts.received_bytes += count as u64;
     }
 
     /// The connection ended, or failed, behind what was received.

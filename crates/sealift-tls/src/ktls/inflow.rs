@@ -60,6 +60,7 @@ impl KernelInflow {
                 Received::Nothing => return Ok(Step::Starved),
                 Received::End => return Err(Error::Truncated),
             };
+            self.counts.received_bytes += bytes as u64;
             let text = &mut room[..bytes];
             let step = self.control.take(Opened { content, len_bytes: bytes }, text);
             if content != ContentType::ApplicationData {
