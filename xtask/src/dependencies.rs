@@ -1,5 +1,5 @@
-//! `docs/dependencies.md` against the manifests: every dependency has its line, and no line is
-//! left over.
+//! `docs/dependencies.md` against the manifests: every dependency has one line, and no line is left
+//! over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::tidy::Finding;
 
 const TABLE: &str = "docs/dependencies.md";
 
-/// Dependencies without a line, lines without a dependency, and wrong 'used by' columns.
+/// Dependencies without a line or with two, lines without a dependency, wrong "used by" columns.
 pub(crate) fn findings(manifests: &[Manifest], document: &str) -> Vec<Finding> {
     let used = users(manifests);
     let listed = rows(document);
@@ -27,9 +27,13 @@ pub(crate) fn findings(manifests: &[Manifest], document: &str) -> Vec<Finding> {
             Some(_) => {}
         }
     }
-    for row in listed.iter().filter(|row| !used.contains_key(row.name)) {
-        let what = format!("{} is not a dependency of any crate", row.name);
-        findings.push(Finding::new(TABLE, row.line, what));
+    for (index, row) in listed.iter().enumerate() {
+        if !used.contains_key(row.name) {
+            let what = format!("{} is not a dependency of any crate", row.name);
+            findings.push(Finding::new(TABLE, row.line, what));
+        } else if listed[..index].iter().any(|before| before.name == row.name) {
+            findings.push(Finding::new(TABLE, row.line, format!("a second line for {}", row.name)));
+        }
     }
     findings
 }
@@ -101,6 +105,12 @@ mod tests {
     fn a_line_needs_a_dependency() {
         let found = found("| libc | a, b | constants |\n| rand | a | dice |\n");
         assert_eq!(found, ["docs/dependencies.md:6: rand is not a dependency of any crate"]);
+    }
+
+    #[test]
+    fn a_dependency_has_one_line() {
+        let found = found("| libc | a, b | constants |\n| libc | a | structures |\n");
+        assert_eq!(found, ["docs/dependencies.md:6: a second line for libc"]);
     }
 
     #[test]

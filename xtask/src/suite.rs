@@ -13,12 +13,15 @@ use crate::tally::HarnessReader;
 /// How long output may still come after its command has ended, from what it left running.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Every test and doctest of the workspace.
+/// Every test and doctest of the workspace, or those whose name has one of the given parts.
 pub(crate) fn test(run: &mut Run) -> Outcome {
     let mut command = run.cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]);
     // Behind the dashes each harness takes any number of names.
     command.arg("--").args(&run.options.filter);
-    count(run, "test", &mut command).map(drop)
+    match count(run, "test", &mut command)? {
+        0 => Err(format!("no test has '{}' in its name", run.options.filter.join("' or '"))),
+        _ => Ok(()),
+    }
 }
 
 /// Preemptions that loom tries in one interleaving, unless the environment says otherwise. Few
