@@ -31,7 +31,8 @@ const NAME: &str = "coprocessor";
 
 /// A simulated coprocessor, for tests of what stands on engines. Made by [`Coprocessor::builder`].
 ///
-/// Once a deadline passed, [`quiesce`](Engine::quiesce) resets it, as a driver would.
+/// [`quiesce`](Engine::quiesce) resets it, as a driver would, if it has broken down in a way that
+/// shows, or if the deadline passed.
 pub struct Coprocessor<S, D> {
     capabilities: Capabilities,
     settings: CoprocessorBuilder,
@@ -277,7 +278,7 @@ impl<S: Source + 'static, D: Destination + 'static> Engine<S, D> for Coprocessor
             self.wait(deadline);
             self.poll(done);
         }
-        if self.in_flight > 0 {
+        if self.in_flight > 0 || self.device.is_dead(&self.settings) {
             self.reset();
             self.poll(done);
         }

@@ -15,6 +15,8 @@
 //!    router had first.
 //! 3. What is not authentic is not tried again.
 //! 4. A job in place cannot fall back, for its source may be gone: it is done here.
+//! 5. What hangs in the other engine is called back before its next trial, and once it takes up
+//!    half the places. So a device that hung is reset, and has a fair trial.
 
 mod builder;
 mod costs;
@@ -130,11 +132,6 @@ impl<S: Source + Clone, D: Destination, E: Engine<S, D>> Router<S, D, E> {
         RouterStats { out, quarantines, inline_ns_per_byte, offload_ns_per_byte, ..self.counters }
     }
 
-    /// The engine behind it.
-    pub fn inner(&mut self) -> &mut E {
-        &mut self.inner
-    }
-
     fn now(&self) -> Instant {
         (self.settings.clock)()
     }
@@ -146,17 +143,33 @@ impl<S: Source + Clone, D: Destination, E: Engine<S, D>> Router<S, D, E> {
         if is_small || job.is_in_place() || !self.inner.capabilities().suit(job) {
             return Route::Here;
         }
-        if !self.standbys.has_room() {
+        if !self.standbys.has_room() && !self.standbys.is_clogged() {
             return Route::Here;
         }
         if !self.settings.always_offloads && !self.costs.offload_next() {
             return Route::Here;
         }
-        match self.trust.ask(self.now()) {
-            Verdict::Work => Route::Elsewhere { is_trial: false },
-            Verdict::Trial => Route::Elsewhere { is_trial: true },
-            Verdict::Nothing => Route::Here,
+        self.ask()
+    }
+
+    /// Whether the other engine is given a job, once what hangs there was called back: no trial of
+    /// a device that is stuck could go well, and each would leave one more job there.
+    fn ask(&mut self) -> Route {
+        let now = self.now();
+        let is_trial = match self.trust.ask(now) {
+            Verdict::Work => false,
+            Verdict::Trial => true,
+            Verdict::Nothing => return Route::Here,
+        };
+        if is_trial || self.standbys.is_clogged() {
+            self.recall(Instant::now());
         }
+        if self.standbys.has_room() {
+            return Route::Elsewhere { is_trial };
+        }
+        // It keeps even what it was to give up.
+        self.trust.failed(now, is_trial);
+        Route::Here
     }
 
     /// Does a job on the caller's core.

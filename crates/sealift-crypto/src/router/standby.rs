@@ -38,6 +38,8 @@ pub(super) struct Return {
 pub(super) struct Standbys<S> {
     slots: Vec<Slot<S>>,
     free: Vec<usize>,
+    /// Slots of jobs that were done elsewhere meanwhile.
+    late: usize,
     /// No slot's time is over before this.
     next_deadline: Option<Instant>,
 }
@@ -48,6 +50,7 @@ impl<S> Standbys<S> {
         Self {
             slots: (0..count).map(slot).collect(),
             free: (0..count).rev().collect(),
+            late: 0,
             next_deadline: None,
         }
     }
@@ -65,6 +68,11 @@ impl<S> Standbys<S> {
         !self.free.is_empty()
     }
 
+    /// Whether there is no room, and half of it or more is taken up by jobs that are late.
+    pub(super) fn is_clogged(&self) -> bool {
+        !self.has_room() && 2 * self.late >= self.slots.len()
+    }
+
     /// When to look for jobs whose time is over.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.next_deadline
@@ -80,6 +88,7 @@ impl<S> Standbys<S> {
         }
         job.retag(tag);
         let is_late = source.is_none();
+        self.late -= usize::from(is_late);
         panics::discard(source);
         Some(Return { is_trial, is_late })
     }
@@ -162,6 +171,7 @@ impl<S: Source + Clone> Standbys<S> {
         let payload = Payload::Apart { source: original, destination };
         let mut job = Job::again(key, *direction, payload, std::mem::take(units), *tag);
         if panics::caught(|| job.fits() && job.write_gaps(gaps)) == Some(true) {
+            self.late += 1;
             return Ok(job);
         }
         let (payload, unused) = job.into_parts();

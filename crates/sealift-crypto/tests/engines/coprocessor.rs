@@ -84,7 +84,7 @@ fn a_device_that_failed_takes_nothing_until_its_reset() {
     assert_eq!(engine.poll(&mut done), 3);
     assert!(done.iter().all(|done| matches!(done.result, Err(Error::Engine { .. }))));
     assert_eq!((engine.submit(&mut offered), offered.len()), (Stopped::Dead, 2));
-    engine.reset();
+    assert_eq!(engine.quiesce(Instant::now(), &mut done), Ok(()));
     assert_eq!((engine.submit(&mut offered), offered.len()), (Stopped::Empty, 0));
 }
 

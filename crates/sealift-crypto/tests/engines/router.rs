@@ -251,7 +251,7 @@ fn an_engine_that_keeps_failing_is_quarantined_and_tried_again_later() {
         .build(builder.build().unwrap());
     let mut engine = builder.unwrap();
     let mut tags = 0u64;
-    let mut round = |engine: &mut Router<_, _, _>, count: u64| {
+    let mut round = |engine: &mut OverDevice, count: u64| {
         let before = engine.router_stats();
         engine.submit(&mut jobs(&census, &key, tags..tags + count));
         tags += count;
@@ -270,22 +270,81 @@ fn an_engine_that_keeps_failing_is_quarantined_and_tried_again_later() {
     assert_eq!(engine.router_stats().quarantines, 2);
     clock.pass(second * 10);
     assert_eq!(round(&mut engine, 5), 0, "twice as long");
-    // The device recovers: it does single jobs right, for its crash comes with the first after a
-    // reset, so the next device is a new one.
-    *engine.inner() = Coprocessor::builder().latency(Duration::ZERO).build().unwrap();
-    clock.pass(second * 20);
-    engine.submit(&mut jobs(&census, &key, 900..901));
+}
+
+type OverDevice = Router<Text, Page, Coprocessor<Text, Page>>;
+
+/// A router whose clock stands still, over a device that fails its jobs in the way of `crash` at
+/// the fourth after each reset. One failure ends the trust, for 10 s.
+fn over_a_device_that_crashes(clock: &Clock, crash: Crash) -> OverDevice {
+    let second = Duration::from_secs(1);
+    let builder = clock.router().spares(Fresh::default()).timeout(second);
+    let device = Coprocessor::builder().depth(4).crashes_after(4, crash).latency(Duration::ZERO);
+    builder.quarantine(0, second * 10, second * 40).build(device.build().unwrap()).unwrap()
+}
+
+/// Waits for everything, while no time passes for the router.
+fn wait_for_all(engine: &mut OverDevice, done: &mut AllDone) {
     let limit = soon();
-    let mut late = AllDone::new();
     while engine.in_flight() > 0 {
         engine.wait(Instant::now() + Duration::from_millis(5));
-        engine.poll(&mut late);
-        assert!(Instant::now() < limit);
+        engine.poll(done);
+        assert!(Instant::now() < limit, "it hangs: {:?}", engine.router_stats());
     }
-    let before = engine.router_stats().offloaded;
-    engine.submit(&mut jobs(&census, &key, 901..906));
-    assert_eq!(engine.router_stats().offloaded - before, 5, "trusted again");
-    assert_eq!(engine.router_stats().quarantines, 2);
+}
+
+/// All its places are taken by jobs that are lost, and then it is well again.
+#[test]
+fn a_device_that_broke_down_is_reset_and_trusted_again() {
+    for crash in [Crash::Hangs, Crash::Fails] {
+        let (census, key, clock, mut done) =
+            (Census::default(), key(), Clock::new(), AllDone::new());
+        let mut engine = over_a_device_that_crashes(&clock, crash);
+        let broken = |engine: &OverDevice| engine.router_stats().quarantines == 1;
+        for round in 0..2 {
+            engine.submit(&mut jobs(&census, &key, 6 * round..6 * round + 6));
+            clock.pass(Duration::from_secs(2));
+            engine.poll(&mut done);
+            assert!(broken(&engine) && engine.in_flight() == 0, "{:?}", engine.router_stats());
+        }
+        assert_eq!(engine.router_stats().offloaded, 4, "in quarantine it was given nothing");
+        let before = engine.router_stats();
+        clock.pass(Duration::from_secs(10));
+        for tag in 12..15 {
+            // The first is the trial.
+            engine.submit(&mut jobs(&census, &key, tag..tag + 1));
+            wait_for_all(&mut engine, &mut done);
+        }
+        let stats = engine.router_stats();
+        assert_eq!((stats.offloaded, stats.fallbacks), (7, before.fallbacks), "{crash:?}");
+        assert_eq!((stats.quarantines, stats.out), (1, 0), "{crash:?}");
+        assert_eq!(stats.late, before.out as u64, "{crash:?}");
+        assert_eq!((done.len(), before.out > 0), (15, crash == Crash::Hangs));
+        for done in done {
+            expect_sealed(&key, done);
+        }
+    }
+}
+
+/// However much is forgiven, so that no quarantine ends.
+#[test]
+fn a_device_full_of_lost_jobs_is_emptied() {
+    let (census, key, clock, mut done) = (Census::default(), key(), Clock::new(), AllDone::new());
+    let device = Coprocessor::builder().depth(4).loses_once_in(1).build().unwrap();
+    let builder = clock.router().spares(Fresh::default()).timeout(Duration::from_secs(1));
+    let mut engine =
+        builder.quarantine(1000, Duration::ZERO, Duration::ZERO).build(device).unwrap();
+    for round in 0..5 {
+        engine.submit(&mut jobs(&census, &key, 4 * round..4 * round + 4));
+        clock.pass(Duration::from_secs(2));
+        assert_eq!((engine.poll(&mut done), engine.in_flight()), (4, 0));
+    }
+    let stats = engine.router_stats();
+    assert_eq!((stats.offloaded, stats.late, stats.out), (20, 16, 4), "{stats:?}");
+    for done in done.drain(..) {
+        expect_sealed(&key, done);
+    }
+    assert_eq!(census.alive(), 2 * stats.out, "a source and a page each");
 }
 
 /// Each reading of the clock takes a microsecond. Here, a job is between two readings; elsewhere,
