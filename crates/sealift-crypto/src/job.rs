@@ -75,6 +75,7 @@ pub struct Unit {
     suffix: Option<u8>,
     /// Zeros sealed behind the suffix: its padding.
     padding: u32,
+    /// Reversed if it, or `to`, is too far for 32 bits.
     from: Range<u32>,
     to: u32,
 }
@@ -84,15 +85,19 @@ impl Unit {
     /// In place, `to` is where `from` begins. To seal, `from` is the plaintext; to open, it is
     /// ciphertext and tag. Offsets beyond 4 GiB are refused with the job.
     pub fn new(nonce: Nonce, from: Range<usize>, to: usize) -> Self {
-        let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        let narrow = u32::try_from;
+        let (from, to) = match (narrow(from.start), narrow(from.end), narrow(to)) {
+            (Ok(start), Ok(end), Ok(to)) => (start..end, to),
+            _ => (u32::MAX..0, 0),
+        };
         Self {
             nonce,
             associated: [0; MOST_ASSOCIATED_BYTES],
             associated_len: 0,
             suffix: None,
             padding: 0,
-            from: narrow(from.start)..narrow(from.end),
-            to: narrow(to),
+            from,
+            to,
         }
     }
 
@@ -407,7 +412,9 @@ fn check<S: Source, D: Destination>(
     let mut reached = 0;
     for unit in units {
         let (from, to) = (unit.from(), unit.to(direction));
-        let what = if from.start > from.end || from.end > source_len {
+        let what = if from.start > from.end {
+            "a unit ends before it begins, or reaches beyond 4 GiB"
+        } else if from.end > source_len {
             "a unit reaches past its source"
         } else if to.end > destination_len {
             "a unit reaches past its destination"

@@ -109,6 +109,27 @@ fn a_job_that_does_not_fit_gives_everything_back() {
     assert!(Unit::new(nonce, 0..1, 0).with(&[0; 33]).is_err());
 }
 
+/// A source may be longer than a unit can name; what lies beyond is not mistaken for another place.
+#[test]
+fn what_lies_beyond_4_gib_is_refused() {
+    const PIECE_BYTES: usize = 1 << 20;
+    let (gib, key) = (1 << 30, key(Suite::Aes128Gcm));
+    let piece: &'static [u8] = vec![0; PIECE_BYTES].leak();
+    let seal = |from, to| {
+        let source = Scattered(vec![piece; 6 * gib / PIECE_BYTES]);
+        let payload = Payload::Apart { source, destination: vec![0; 200] };
+        let unit = Unit::new(Nonce([0; NONCE_BYTES]), from, to);
+        Job::seal(&key, payload, units([unit]), 0).map_err(|refused| refused.error.to_string())
+    };
+    let beyond = [(5 * gib..5 * gib + 100, 0), (100..5 * gib, 0), (0..100, 5 * gib)];
+    for (from, to) in beyond {
+        let error = seal(from.clone(), to).expect_err("it is beyond");
+        assert!(error.contains("4 GiB"), "{from:?} to {to}: {error}");
+    }
+    let last = u32::MAX as usize;
+    outcome(perform(seal(last - 100..last, 0).unwrap()));
+}
+
 #[test]
 fn a_key_is_refused_at_its_limit_and_no_sooner() {
     let suite = Suite::ChaCha20Poly1305;
