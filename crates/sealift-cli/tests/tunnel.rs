@@ -158,10 +158,16 @@ fn who_never_shakes_hands_is_cut_off_and_holds_up_nobody() {
     let program = Program::echo(1);
     let (mut opening, pin) = opening_tunnel(&program.url(), &["--timeout", "8s"]);
     let sealing = sealing_tunnel(opening.port, &pin, &[]);
-    // More than handshakes go on at a time have begun one.
-    let silent: Vec<TcpStream> = (0..220).map(|_| connect(opening.port)).collect();
-    for mut begun in &silent[..200] {
+    // Some say nothing, some a part of their hello, and most all of it, which is answered.
+    let silent: Vec<TcpStream> = (0..400).map(|_| connect(opening.port)).collect();
+    for mut begun in &silent[20..100] {
         begun.write_all(&[22, 3, 1, 2, 0, 1, 0]).unwrap();
+    }
+    for mut begun in &silent[100..] {
+        begun.write_all(&client_hello()).unwrap();
+    }
+    for mut begun in &silent[100..] {
+        begun.read_exact(&mut [0; 100]).unwrap();
     }
     let mut client = connect(sealing.port);
     client.write_all(b"meanwhile").unwrap();
@@ -172,9 +178,9 @@ fn who_never_shakes_hands_is_cut_off_and_holds_up_nobody() {
     let waits = silent[0].peek(&mut answer).unwrap_err();
     assert_eq!(waits.kind(), ErrorKind::WouldBlock);
     silent[0].set_nonblocking(false).unwrap();
-    for silent in silent {
-        let (read, _) = read_all(&silent);
-        assert!(read.is_empty());
+    for (number, silent) in silent.iter().enumerate() {
+        let (read, _) = read_all(silent);
+        assert_eq!(read.is_empty(), number < 100);
     }
     let line = opening.line();
     assert!(line.contains("no connection within 8 s; look at the other end"), "{line}");
@@ -285,7 +291,10 @@ fn who_was_not_let_in_holds_up_no_stop() {
     let flags = ["--grace", "1h", "--json"];
     let (mut opening, _) = opening_tunnel("tcp://127.0.0.1:9", &flags);
     let silent = connect(opening.port);
-    // It comes later: when it is complained of, the other has been taken.
+    let mut greeted = connect(opening.port);
+    greeted.write_all(&client_hello()).unwrap();
+    greeted.read_exact(&mut [0; 100]).unwrap();
+    // It comes later: when it is complained of, the others have been taken.
     let mut refused = connect(opening.port);
     refused.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(opening.line().starts_with("sealift: connection from 127.0.0.1:"));
@@ -296,9 +305,10 @@ fn who_was_not_let_in_holds_up_no_stop() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&report["outcomes"]["turned_away"], &report["outcomes"]["cut"]),
-        (&1.into(), &0.into())
+        (&2.into(), &0.into())
     );
     assert_eq!(read_all(&silent), (vec![], Err(ErrorKind::ConnectionReset)));
+    assert_eq!(read_all(&greeted).1, Err(ErrorKind::ConnectionReset));
 }
 
 #[test]

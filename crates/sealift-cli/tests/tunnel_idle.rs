@@ -1,4 +1,5 @@
-//! A thousand connections that idle: what they cost a tunnel, and that they are still there.
+//! A thousand connections that idle, and visitors that never finish their handshake: what they cost
+//! a tunnel, and that the idle ones are still there.
 
 mod support;
 
@@ -10,6 +11,8 @@ use support::*;
 const MANY: usize = 1000;
 /// What an idle connection may add to the memory of the process.
 const IDLE_BYTES: u64 = 16 * 1024;
+/// What a visitor may add that has said its hello, and nothing since.
+const SILENT_BYTES: u64 = 32 * 1024;
 /// What goes through each before it idles.
 const REQUEST: usize = 10_000;
 
@@ -62,4 +65,22 @@ fn a_thousand_idle_connections_are_cheap_and_stay() {
     drop(clients);
     program.finish();
     pair.stop();
+}
+
+/// They have said their hello and been answered: that is all that there is to hold.
+#[test]
+fn visitors_who_stay_silent_are_cheap() {
+    let (opening, _) = opening_tunnel("tcp://127.0.0.1:9", &["--timeout", "1m"]);
+    let visit = |_| {
+        let mut visitor = connect(opening.port);
+        visitor.write_all(&client_hello()).unwrap();
+        visitor.read_exact(&mut [0; 100]).unwrap();
+        visitor
+    };
+    let _first: Vec<TcpStream> = (0..50).map(visit).collect();
+    let before = resident_bytes(opening.running.id());
+    let _silent: Vec<TcpStream> = (0..300).map(visit).collect();
+    let each = resident_bytes(opening.running.id()).saturating_sub(before) / 300;
+    println!("{each} bytes each");
+    assert!(each < SILENT_BYTES, "{each} bytes each");
 }

@@ -13,7 +13,6 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -24,11 +23,12 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use sealift_io::{Alarm, Tally, Watch};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::spawn_blocking;
 
+use crate::async_handshake::shake_hands;
 use crate::builder::TlsStreamBuilder;
 use crate::error::{Error, Refused, Result};
 use crate::link::Wants;
+use crate::speaker::Speaker;
 use crate::stream::TlsStream;
 use crate::tasks::Half;
 
@@ -79,8 +79,8 @@ impl AsyncTlsStream {
         Ok(Self { stream, watch, alarm, sealing_alarm, waker, ending: Ending::Open })
     }
 
-    /// As [`TlsStreamBuilder::connect`]. The handshake runs on a thread for blocking work, so that
-    /// its signatures hold up no other task.
+    /// As [`TlsStreamBuilder::connect`]. While it waits for the peer, the handshake holds no thread;
+    /// what is computed runs on one for blocking work, so that signatures hold up no other task.
     ///
     /// # Errors
     /// As [`TlsStreamBuilder::connect`].
@@ -92,10 +92,11 @@ impl AsyncTlsStream {
         deadline: Instant,
     ) -> Result<Self> {
         let socket = socket.into();
-        Self::made(move || builder.on_runtime().connect(socket, config, name, deadline)).await
+        let begin = move || builder.on_runtime().begin(socket, Speaker::client(config, name)?);
+        Self::new(shake_hands(begin, deadline).await?)
     }
 
-    /// As [`TlsStreamBuilder::accept`], on a thread for blocking work.
+    /// As [`TlsStreamBuilder::accept`], and as [`connect`](AsyncTlsStream::connect) does it.
     ///
     /// # Errors
     /// As [`TlsStreamBuilder::accept`].
@@ -106,16 +107,8 @@ impl AsyncTlsStream {
         deadline: Instant,
     ) -> Result<Self> {
         let socket = socket.into();
-        Self::made(move || builder.on_runtime().accept(socket, config, deadline)).await
-    }
-
-    async fn made(make: impl FnOnce() -> Result<TlsStream> + Send + 'static) -> Result<Self> {
-        match spawn_blocking(make).await {
-            Ok(made) => Self::new(made?),
-            // Of a verifier or a resolver, which is the caller's code.
-            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            Err(_) => Err(Error::Caller { what: "the runtime ended during the handshake" }),
-        }
+        let begin = move || builder.on_runtime().begin(socket, Speaker::server(&config)?);
+        Self::new(shake_hands(begin, deadline).await?)
     }
 
     /// The stream itself: what was negotiated, and the figures.

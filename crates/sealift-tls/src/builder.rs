@@ -6,29 +6,23 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use sealift_crypto::{Engine, Limits};
 use sealift_io::{Backend, Policy, Pool, Receiver, Ring, Sender, SenderBuilder};
 
-use crate::ahead::{self, OpeningEngine};
-use crate::bulk::{Bulk, SealingEngine};
+use crate::ahead::OpeningEngine;
+use crate::begun::{Begun, Engines, Turn};
+use crate::bulk::SealingEngine;
 use crate::entrusted::Entrusted;
-use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::frames::Frames;
-use crate::handshake::{self, Done, Wire};
-use crate::incoming::Incoming;
-use crate::ktls::{KernelInflow, KernelOutflow, Ktls, Offer};
-use crate::link::Link;
-use crate::opening::{MOST_JOB_BYTES, Opening};
-use crate::outflow::{KEPT_PLACES, Outflow};
-use crate::outgoing::Outgoing;
-use crate::post_handshake::Side;
-use crate::sealing::Sealing;
-use crate::secrets::{Kept, Secrets};
+use crate::handshake::Handshake;
+use crate::ktls::{Ktls, Offer};
+use crate::opening::MOST_JOB_BYTES;
+use crate::outflow::KEPT_PLACES;
 use crate::shared::{self, FRAMES_IN_FLIGHT, MOST_OVERHEAD_BYTES};
-use crate::split::{TlsReader, TlsWriter};
+use crate::speaker::Speaker;
 use crate::stream::TlsStream;
 
 /// Messages that a sender holds at most.
@@ -49,25 +43,6 @@ pub struct TlsStreamBuilder {
     opening_engine: Option<Entrusted<OpeningEngine>>,
     ktls: Ktls,
     limits: Option<Limits>,
-}
-
-/// What seals and opens instead of the caller.
-struct Engines {
-    sealing: Option<SealingEngine>,
-    opening: Option<OpeningEngine>,
-}
-
-impl Engines {
-    fn is_any(&self) -> bool {
-        self.sealing.is_some() || self.opening.is_some()
-    }
-
-    /// Their outcomes would come back to the stream.
-    fn have_jobs(&self) -> bool {
-        let sealing = self.sealing.as_ref().map_or(0, |engine| engine.in_flight());
-        let opening = self.opening.as_ref().map_or(0, |engine| engine.in_flight());
-        sealing + opening > 0
-    }
 }
 
 impl Default for TlsStreamBuilder {
@@ -185,7 +160,7 @@ impl TlsStreamBuilder {
         name: ServerName<'static>,
         deadline: Instant,
     ) -> Result<TlsStream> {
-        self.build(socket.into(), deadline, |wire| handshake::connect(wire, config, name))
+        self.build(socket.into(), Speaker::client(config, name)?, deadline)
     }
 
     /// Shakes hands as the server.
@@ -198,15 +173,25 @@ impl TlsStreamBuilder {
         config: Arc<ServerConfig>,
         deadline: Instant,
     ) -> Result<TlsStream> {
-        self.build(socket.into(), deadline, |wire| handshake::accept(wire, &config))
+        self.build(socket.into(), Speaker::server(&config)?, deadline)
     }
 
-    fn build(
-        self,
-        socket: OwnedFd,
-        deadline: Instant,
-        shake_hands: impl FnOnce(&mut Wire<'_>) -> Result<Done>,
-    ) -> Result<TlsStream> {
+    fn build(self, socket: OwnedFd, speaker: Speaker, deadline: Instant) -> Result<TlsStream> {
+        match self.begin(socket, speaker)?.turn(deadline) {
+            Turn::Over(made) => made.map(|stream| *stream),
+            Turn::Failed(begun, error) => {
+                begun.close(deadline);
+                Err(error)
+            }
+            Turn::Waits(begun) => {
+                begun.close(deadline);
+                Err(Error::Deadline)
+            }
+        }
+    }
+
+    /// All that there is to do before the handshake.
+    pub(crate) fn begin(self, socket: OwnedFd, speaker: Speaker) -> Result<Box<Begun>> {
         if self.limits.is_some_and(|limits| limits.seals < FEWEST_SEALS) {
             return Err(Error::Caller { what: "a key's limit is at least 8 records" });
         }
@@ -222,22 +207,19 @@ impl TlsStreamBuilder {
             return Err(Error::Caller { what: "the engine has somebody else's jobs in it" });
         }
         let offer = Offer::new(self.ktls, engines.is_any(), &socket)?;
-        let mut sender = self.sender_builder()?.build(socket)?;
-        let mut receiver = Receiver::sharing(sender.socket().clone())?;
-        let mut wire = Wire {
-            sender: &mut sender,
-            receiver: &mut receiver,
-            deadline,
-            is_exact: offer.may_open(),
-        };
-        let done = match shake_hands(&mut wire) {
-            Ok(done) => done,
-            Err(error) => {
-                handshake::close_failed(sender, deadline);
-                return Err(error);
-            }
-        };
-        self.assemble(done, engines, sender, frames, receiver, offer)
+        let sender = self.sender_builder()?.build(socket)?;
+        let receiver = Receiver::sharing(sender.socket().clone())?;
+        let (handshake, messages, limits) = (Handshake::new(speaker), self.messages, self.limits);
+        Ok(Box::new(Begun {
+            handshake,
+            sender,
+            receiver,
+            frames,
+            engines,
+            offer,
+            messages,
+            limits,
+        }))
     }
 
     fn sender_builder(&self) -> Result<SenderBuilder> {
@@ -259,60 +241,6 @@ impl TlsStreamBuilder {
             Some(ring) => sender.ring(&ring),
             None => sender,
         })
-    }
-
-    fn assemble(
-        self,
-        done: Done,
-        engines: Engines,
-        sender: Sender,
-        frames: Frames,
-        receiver: Receiver,
-        mut offer: Offer,
-    ) -> Result<TlsStream> {
-        let Done { secrets, kept, negotiated, received } = done;
-        let tls13 = negotiated.protocol_version == ProtocolVersion::TLSv1_3;
-        let side = match &kept {
-            Kept::Client(_) => Side::Client,
-            Kept::Server(_) => Side::Server,
-        };
-        let socket = sender.socket().clone();
-        let outgoing = match offer.give_sealing(&socket, &secrets.tx, tls13)? {
-            Some(given) => {
-                let kernel = KernelOutflow::new(sender, given, tls13, self.limits)?;
-                Outgoing::Kernel(Box::new(kernel))
-            }
-            None => {
-                let (number, transmit) = secrets.tx;
-                let sealing = Sealing::new(Epoch::new(number, transmit, tls13, self.limits)?);
-                let engine = engines.sealing;
-                if engine.as_ref().is_some_and(|engine| !Bulk::suits(engine, &sealing)) {
-                    let what =
-                        "the engine cannot seal the records that were agreed on: use a router";
-                    return Err(Error::Caller { what });
-                }
-                let outflow = Outflow::new(sender, frames, sealing, engine, self.messages);
-                Outgoing::Here(Box::new(outflow))
-            }
-        };
-        let opening_limits = engines.opening.is_some().then_some(ahead::LIMITS);
-        let incoming = match offer.give_opening(&socket, &secrets.rx, tls13, &received)? {
-            Some(given) => Incoming::Kernel(Box::new(KernelInflow::new(side, given, tls13))),
-            None => {
-                let (number, receive) = secrets.rx;
-                let opening = Opening::new(Epoch::new(number, receive, tls13, opening_limits)?);
-                Incoming::new(engines.opening, side, opening, &received)?
-            }
-        };
-        let secrets = Secrets::new(kept, self.limits, opening_limits);
-        let news = outgoing.readiness().map(|descriptor| descriptor.try_clone_to_owned());
-        let news = news.transpose().map_err(|error| {
-            let errno = sealift_io::Errno::from_raw(error.raw_os_error().unwrap_or(0));
-            Error::Io(sealift_io::Error::System { call: "fcntl(F_DUPFD_CLOEXEC)", errno })
-        })?;
-        let link = Link::new(outgoing, secrets, negotiated, offer.makers, socket, news);
-        let reader = TlsReader::new(link.clone(), receiver, incoming);
-        Ok(TlsStream::new(reader, TlsWriter::new(link)))
     }
 }
 

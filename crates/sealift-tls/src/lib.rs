@@ -37,7 +37,10 @@
 mod ahead;
 mod alert;
 #[cfg(feature = "tokio")]
+mod async_handshake;
+#[cfg(feature = "tokio")]
 mod async_stream;
+mod begun;
 mod builder;
 mod bulk;
 mod control;
@@ -67,6 +70,7 @@ mod room;
 mod sealing;
 mod secrets;
 mod shared;
+mod speaker;
 mod split;
 mod stats;
 mod stream;

@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 use rustix::net::{Shutdown, shutdown};
 
 use crate::error::{Error, Result};
-use crate::handshake::Negotiated;
 use crate::inflow;
 use crate::ktls::Makers;
 use crate::outgoing::Outgoing;
 use crate::secrets::Secrets;
+use crate::speaker::Negotiated;
 use crate::stats::Stats;
 #[cfg(feature = "tokio")]
 use crate::tasks::Tasks;

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig, Support
 
 use crate::builder::TlsStreamBuilder;
 use crate::error::{Refused, Result};
-use crate::handshake::Negotiated;
+use crate::speaker::Negotiated;
 use crate::split::{Closed, TlsReader, TlsWriter};
 use crate::stats::Stats;
 

@@ -13,7 +13,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use sealift_io::{Backend, Policy};
 use sealift_tls::sealift_crypto::{Coprocessor, Crash};
-use sealift_tls::{AsyncTlsStream, TlsStream, rustls};
+use sealift_tls::{AsyncTlsStream, Error, TlsStream, rustls};
 use support::engines::{Telltale, sound};
 use support::puppet::Puppet;
 use support::{Authority, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
@@ -275,6 +275,98 @@ async fn a_failure_of_an_engine_without_a_descriptor_ends_the_wait() {
     let refused = ours.send_owned(vec![1; 10]).await.unwrap_err();
     assert_eq!(refused.rest, vec![1; 10]);
     failing.join().unwrap();
+}
+
+/// All that a handshake needs a thread for is over while it waits.
+#[test]
+fn peers_that_stay_silent_hold_no_thread() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).max_blocking_threads(1).enable_all();
+    runtime.build().unwrap().block_on(async {
+        let authority = Authority::new();
+        let case = case_tls13();
+        let (server, client) = (authority.server(&case), authority.client(&case));
+        let mut silent = Vec::new();
+        for says_hello in [false, true, true] {
+            let (near, mut far) = tcp_pair();
+            let (builder, server) = (TlsStream::builder(), server.clone());
+            tokio::spawn(AsyncTlsStream::accept(builder, near, server, deadline(60)));
+            if says_hello {
+                let mut theirs = rustls::ClientConnection::new(client.clone(), name()).unwrap();
+                theirs.write_tls(&mut far).unwrap();
+            }
+            silent.push(far);
+        }
+        // And one that hears nothing itself.
+        let (near, mut far) = tcp_pair();
+        let (builder, config) = (TlsStream::builder(), client.clone());
+        tokio::spawn(AsyncTlsStream::connect(builder, near, config, name(), deadline(60)));
+        far.read_exact(&mut [0; 100]).unwrap();
+        silent[1].read_exact(&mut [0; 100]).unwrap();
+        silent[2].read_exact(&mut [0; 100]).unwrap();
+        let (near, far) = tcp_pair();
+        let theirs = thread::spawn(move || Theirs::client(far, client));
+        let accepting = AsyncTlsStream::accept(TlsStream::builder(), near, server, deadline(60));
+        timeout(SOON, accepting).await.expect("the others are in the way").unwrap();
+        drop(theirs.join().unwrap());
+    });
+}
+
+/// As it comes, and as it goes: every byte of the handshake by itself.
+#[tokio::test]
+async fn a_handshake_goes_on_from_any_byte() {
+    let authority = Authority::new();
+    for case in [case_tls13(), case_tls12()] {
+        let (near, between) = tcp_pair();
+        let (there, far) = tcp_pair();
+        for (mut from, mut to) in [
+            (between.try_clone().unwrap(), there.try_clone().unwrap()),
+            (there.try_clone().unwrap(), between.try_clone().unwrap()),
+        ] {
+            to.set_nodelay(true).unwrap();
+            thread::spawn(move || {
+                let mut byte = [0];
+                while from.read(&mut byte).is_ok_and(|count| count > 0)
+                    && to.write_all(&byte).is_ok()
+                {}
+            });
+        }
+        let server = authority.server(&case);
+        let builder = TlsStream::builder();
+        let accepted = tokio::spawn(AsyncTlsStream::accept(builder, far, server, deadline(20)));
+        let (builder, client) = (TlsStream::builder(), authority.client(&case));
+        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20)).await;
+        let (mut ours, mut theirs) = (ours.unwrap(), accepted.await.unwrap().unwrap());
+        ours.write_all(b"whole").await.unwrap();
+        let mut read = [0; 5];
+        timeout(SOON, theirs.read_exact(&mut read)).await.unwrap().unwrap();
+        assert_eq!(&read, b"whole");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_ends_at_its_deadline_and_says_why_it_failed() {
+    let authority = Authority::new();
+    let (near, _far) = tcp_pair();
+    let client = authority.client(&case_tls13());
+    let soon = Instant::now() + Duration::from_millis(100);
+    let stalled = AsyncTlsStream::connect(TlsStream::builder(), near, client, name(), soon);
+    let stalled = timeout(SOON, stalled).await.unwrap();
+    assert!(matches!(stalled, Err(Error::Deadline)), "{stalled:?}");
+
+    // What is no TLS is answered with an alert, which arrives.
+    let (near, mut far) = tcp_pair();
+    far.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let server = authority.server(&case_tls13());
+    let accepting = AsyncTlsStream::accept(TlsStream::builder(), near, server, deadline(20));
+    let reading = thread::spawn(move || {
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).map(|_| read)
+    });
+    let refused = timeout(SOON, accepting).await.unwrap();
+    assert!(matches!(refused, Err(Error::Handshake(_))), "{refused:?}");
+    let read = reading.join().unwrap().unwrap();
+    assert_eq!((read[0], read.len()), (21, 7), "an alert: {read:?}");
 }
 
 /// A resolver is the caller's code: what it panics with is not taken for an end of the runtime.

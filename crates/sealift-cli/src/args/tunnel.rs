@@ -27,7 +27,7 @@ use crate::terminal::shown;
 /// --client-ca or --pin says who.
 ///
 /// On SIGINT or SIGTERM it stops listening and lets connections end by themselves for the time of
-/// --grace; the second signal ends them at once. Visitors that have not begun their handshake by
+/// --grace; the second signal ends them at once. Visitors over TLS that have not shaken hands by
 /// then are turned away. Exit code 0 means that no connection was cut.
 ///
 /// A host that is gone is noticed after two minutes of silence, some more if it had stopped reading

@@ -6,15 +6,15 @@
 //!                          (figures.rs counts, metrics.rs tells; complaints.rs says what failed)
 //! ```
 //!
-//! One task carries a connection; handshakes and the way to TARGET, which block, run on threads of
-//! their own, some at a time. What idles holds no memory for bytes (`buffers.rs`).
+//! One task carries a connection; what blocks (names, ways to TARGET) or computes for long
+//! (signatures) runs on threads of its own, some at a time. What idles holds no memory for bytes
+//! (`buffers.rs`).
 
 mod arrivals;
 mod buffers;
 mod carry;
 mod complaints;
 mod figures;
-mod hello;
 mod latencies;
 mod metrics;
 mod opening;
@@ -56,9 +56,8 @@ use report::Report;
 use stages::{Stage, Stages};
 use visit::Visit;
 
-/// Handshakes, and ways to TARGET, at a time; each has a thread. Visitors that have not said their
-/// ClientHello have none.
-const OPENINGS: usize = 128;
+/// Threads for what blocks. A handshake that waits for the other end has none.
+const THREADS: usize = 128;
 /// How often a person who watches sees the figures.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
 /// How long connections that were cut may take to notice.
@@ -75,7 +74,6 @@ struct Sides {
 #[derive(Debug)]
 struct Tunnel {
     opening: Opening,
-    openings: Semaphore,
     /// Visitors that are not let in yet.
     outside: Gauge,
     sides: Sides,
@@ -136,7 +134,6 @@ fn try_run(
     let opening = Opening::new(role, got.clone(), args);
     let tunnel = Arc::new(Tunnel {
         opening,
-        openings: Semaphore::new(OPENINGS),
         outside: Gauge::default(),
         sides: Sides { plain, sealed },
         buffers: Arc::default(),
@@ -155,7 +152,7 @@ fn try_run(
         Ok(tunnel.clone().serve(arrivals, args, terminal).await)
     });
     tunnel.complaints.end();
-    // A handshake that still waits for somebody must not keep the others.
+    // A way to TARGET that is still waited for must not keep the others.
     runtime.shutdown_background();
     served
 }
@@ -166,7 +163,7 @@ fn runtime() -> io::Result<Runtime> {
     // One for openings, and one for words.
     try_threads(workers + 2)?;
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(workers).max_blocking_threads(OPENINGS).enable_all();
+    builder.worker_threads(workers).max_blocking_threads(THREADS).enable_all();
     let runtime = builder.thread_keep_alive(DURATION_MAX).build()?;
     // As long as there is one, openings for which there is no other wait for it: tokio would panic
     // over the first.

@@ -1,6 +1,12 @@
 //! From a visitor to a connection with two sides: the handshake, and the way to TARGET.
 //!
-//! Names are resolved and signatures made on threads for blocking work.
+//! ```text
+//!  visitor ──admit──► Admitted ──open──► Opened
+//!  over TLS: shakes hands, then TARGET;   else: let in at once, then TARGET, which shakes hands
+//! ```
+//!
+//! Names are resolved and signatures made on threads for blocking work. Who waits for the other end
+//! of a handshake holds none.
 //!
 //! 1. A visitor over TLS shakes hands before TARGET hears of it: who is not let in costs nobody a
 //!    connection.
@@ -10,8 +16,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::ServerName;
 use sealift::tls::{self, AsyncTlsStream, Ktls, TlsStream, TlsStreamBuilder};
 use tokio::task::spawn_blocking;
 
@@ -42,6 +50,18 @@ pub(super) struct Opening {
     ktls: Ktls,
 }
 
+/// A visitor that was let in.
+#[derive(Debug)]
+pub(super) enum Admitted {
+    /// With what TARGET's end is to be met.
+    Plain {
+        visitor: Connection,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    },
+    Sealed(Box<Sealed>),
+}
+
 /// A connection with both its sides.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -67,8 +87,8 @@ impl Opening {
         Self { role: resuming(role), listen, target, timeout, engine, ktls }
     }
 
-    /// Whether visitors come over TLS, and have to speak first.
-    pub(super) fn hears_first(&self) -> bool {
+    /// Whether visitors come over TLS.
+    fn listens(&self) -> bool {
         matches!(self.role, Role::Server { .. })
     }
 
@@ -84,34 +104,47 @@ impl Opening {
         Mishap { outcome: Outcome::Timeout, failure }
     }
 
-    /// Opens the other side for a visitor.
-    pub(super) async fn open(
+    /// Lets a visitor in: one over TLS when it has shaken hands.
+    pub(super) async fn admit(
         &self,
         visitor: Connection,
         deadline: Instant,
-    ) -> Result<Opened, Mishap> {
-        let builder = self.builder()?;
+    ) -> Result<Admitted, Mishap> {
         match &self.role {
             Role::Client { config, name } => {
-                let target = self.reach(deadline).await?;
-                let (socket, watched) = self.both(target)?;
-                let (config, name) = (config.clone(), name.clone());
+                Ok(Admitted::Plain { visitor, config: config.clone(), name: name.clone() })
+            }
+            Role::Server { config, .. } => {
+                let (socket, watched) = self.both(visitor)?;
+                let (builder, config) = (self.builder()?, config.clone());
+                let shaking = AsyncTlsStream::accept(builder, socket, config, deadline);
+                self.shake_hands(shaking, watched).await.map(Box::new).map(Admitted::Sealed)
+            }
+        }
+    }
+
+    /// Opens the other side for a visitor.
+    pub(super) async fn open(
+        &self,
+        visitor: Admitted,
+        deadline: Instant,
+    ) -> Result<Opened, Mishap> {
+        let reached = self.reach(deadline).await;
+        match visitor {
+            Admitted::Plain { visitor, config, name } => {
+                let (socket, watched) = self.both(reached?)?;
+                let builder = self.builder()?;
                 let shaking = AsyncTlsStream::connect(builder, socket, config, name, deadline);
                 let sealed = self.shake_hands(shaking, watched).await?;
                 Ok(Opened { plain: visitor, sealed })
             }
-            Role::Server { config, .. } => {
-                let (socket, watched) = self.both(visitor)?;
-                let shaking = AsyncTlsStream::accept(builder, socket, config.clone(), deadline);
-                let sealed = self.shake_hands(shaking, watched).await?;
-                match self.reach(deadline).await {
-                    Ok(plain) => Ok(Opened { plain, sealed }),
-                    Err(mishap) => {
-                        connection::reset(sealed.socket.as_fd());
-                        Err(mishap)
-                    }
+            Admitted::Sealed(sealed) => match reached {
+                Ok(plain) => Ok(Opened { plain, sealed: *sealed }),
+                Err(mishap) => {
+                    connection::reset(sealed.socket.as_fd());
+                    Err(mishap)
                 }
-            }
+            },
         }
     }
 
@@ -160,11 +193,11 @@ impl Opening {
 
     /// The side that is sealed.
     fn sealed(&self) -> &Endpoint {
-        if self.hears_first() { &self.listen } else { &self.target }
+        if self.listens() { &self.listen } else { &self.target }
     }
 
     fn action(&self) -> Action {
-        if self.hears_first() { Action::Accept } else { Action::Connect }
+        if self.listens() { Action::Accept } else { Action::Connect }
     }
 }
 

@@ -1,15 +1,13 @@
 //! The side of a connection that is not sealed, under tokio's traits.
 
-use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::hello;
 use crate::transfer::connection::{Connection, Peer};
 
 /// A TCP or unix stream.
@@ -32,50 +30,6 @@ impl Plain {
             Peer::Unix => UnixStream::from_std(socket.into()).map(Self::Unix),
         }
     }
-
-    /// Waits until `is_enough` of what there is to read, or no more will come. Nothing is taken.
-    pub(super) async fn peek_until(&self, is_enough: fn(&[u8]) -> bool) -> io::Result<()> {
-        loop {
-            if self.ready().await?.is_read_closed() {
-                return Ok(());
-            }
-            let looked = match self {
-                Self::Tcp(stream) => {
-                    stream.try_io(Interest::READABLE, || look(stream.as_fd(), is_enough))
-                }
-                Self::Unix(stream) => {
-                    stream.try_io(Interest::READABLE, || look(stream.as_fd(), is_enough))
-                }
-            };
-            match looked {
-                // The task is woken again when more has come.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                looked => return looked,
-            }
-        }
-    }
-
-    async fn ready(&self) -> io::Result<Ready> {
-        match self {
-            Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
-            Self::Unix(stream) => stream.ready(Interest::READABLE).await,
-        }
-    }
-
-    /// The socket, of which the runtime knows nothing any more.
-    pub(super) fn into_socket(self) -> io::Result<OwnedFd> {
-        match self {
-            Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
-            Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
-        }
-    }
-}
-
-/// Looks at what there is to read; `WouldBlock` if that is not enough.
-fn look(socket: BorrowedFd<'_>, is_enough: fn(&[u8]) -> bool) -> io::Result<()> {
-    let mut room = [0; hello::MOST_BYTES];
-    let (count, _) = recv(socket, &mut room[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
-    if count == 0 || is_enough(&room[..count]) { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
 }
 
 impl AsFd for Plain {

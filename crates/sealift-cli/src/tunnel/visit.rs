@@ -1,24 +1,20 @@
 //! One connection from its first moment to its last.
 //!
 //! ```text
-//!  outside: ClientHello, its turn ──► opened ──► carried ──► Outcome
-//!    └─ told to stop: turned away      └─ told once more: cut
+//!  outside, until it has shaken hands ──► opened ──► carried ──► Outcome
+//!    └─ told to stop: turned away           └─ told once more: cut
 //! ```
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::SemaphorePermit;
 use tokio::time::timeout_at;
 
+use super::Tunnel;
 use super::figures::Figures;
 use super::outcome::{Mishap, Outcome};
 use super::pair::Pair;
-use super::plain::Plain;
 use super::stages::Stage;
-use super::{Tunnel, hello};
 use crate::transfer::connection::Connection;
 
 /// How late an opening that was given up may be.
@@ -70,41 +66,18 @@ impl Tunnel {
         self.outside.inc();
         let admitted = tokio::select! {
             biased;
-            admitted = timeout_at(deadline.into(), self.admit(visitor)) => Some(admitted),
+            admitted = self.opening.admit(visitor, deadline) => Some(admitted),
             () = self.stages.reached(Stage::Ending) => None,
         };
         self.outside.dec();
         // It was not let in: there is nothing to wait for, and nothing to cut.
         let Some(admitted) = admitted else { return Ok(Outcome::TurnedAway) };
-        let (visitor, turn) = admitted.unwrap_or_else(|_| Err(self.opening.too_late()))?;
         // It keeps its time itself, unless it gets no thread.
-        let opened = timeout_at((deadline + LATE).into(), self.opening.open(visitor, deadline));
-        let opened = opened.await.unwrap_or_else(|_| Err(self.opening.too_late()))?;
-        drop(turn);
+        let opened = self.opening.open(admitted?, deadline);
+        let opened = timeout_at((deadline + LATE).into(), opened).await;
+        let opened = opened.unwrap_or_else(|_| Err(self.opening.too_late()))?;
         let (buffers, figures) = (self.buffers.clone(), self.figures.clone());
         let mut pair = Pair::new(opened, &self.sides, buffers, figures)?;
         pair.carry(&self.sides).await.map(|()| Outcome::Clean)
     }
-
-    /// Waits until a visitor has said so much that it is worth a thread, and until it is its turn.
-    async fn admit(
-        &self,
-        mut visitor: Connection,
-    ) -> Result<(Connection, Option<SemaphorePermit<'_>>), Mishap> {
-        if self.opening.hears_first() {
-            let peer = visitor.peer.clone();
-            let socket = await_hello(visitor).await;
-            let socket = socket.map_err(|error| Mishap::here(&self.sides.sealed, error))?;
-            visitor = Connection { socket, peer };
-        }
-        // It is never closed.
-        Ok((visitor, self.openings.acquire().await.ok()))
-    }
-}
-
-/// Waits until a visitor has said its ClientHello.
-async fn await_hello(visitor: Connection) -> io::Result<OwnedFd> {
-    let visitor = Plain::new(visitor)?;
-    visitor.peek_until(hello::is_enough).await?;
-    visitor.into_socket()
 }

@@ -2,8 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::{Listening, listen, sealift};
 
@@ -69,6 +73,17 @@ impl TunnelPair {
 /// A connection to a port of this machine that does not wait for ever.
 pub fn connect(port: u16) -> TcpStream {
     patient(TcpStream::connect(("127.0.0.1", port)).unwrap())
+}
+
+/// What a client says first, to a server of whatever name.
+pub fn client_hello() -> Vec<u8> {
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let mut said = Vec::new();
+    ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut said).unwrap();
+    said
 }
 
 /// Nothing that hangs is to hang the tests.

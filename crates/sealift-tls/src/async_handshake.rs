@@ -1,0 +1,68 @@
+//! A handshake on a tokio runtime: it waits as a task, and computes on a thread for blocking work.
+//!
+//! A peer that says nothing holds a socket and what has come, and no thread: however many of them
+//! there are, others' handshakes go on.
+
+use std::future::poll_fn;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::time::Instant;
+
+use sealift_io::Watch;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout_at;
+
+use crate::begun::{Begun, Turn};
+use crate::error::{Error, Result};
+use crate::stream::TlsStream;
+
+/// Shakes hands until `deadline`. In memory of its own: a task is as large for ever as the largest
+/// of what it ever waits for.
+pub(crate) fn shake_hands(
+    begin: impl FnOnce() -> Result<Box<Begun>> + Send + 'static,
+    deadline: Instant,
+) -> Pin<Box<impl Future<Output = Result<TlsStream>> + Send>> {
+    Box::pin(try_shake_hands(begin, deadline))
+}
+
+async fn try_shake_hands(
+    begin: impl FnOnce() -> Result<Box<Begun>> + Send + 'static,
+    deadline: Instant,
+) -> Result<TlsStream> {
+    let mut turn =
+        on_thread(deadline, || begin().map(|begun| begun.turn(Instant::now()))).await??;
+    let mut watch = None;
+    loop {
+        let mut begun = match turn {
+            Turn::Over(made) => return made.map(|stream| *stream),
+            Turn::Failed(begun, error) => {
+                begun.close_on_runtime(deadline).await;
+                return Err(error);
+            }
+            Turn::Waits(begun) => begun,
+        };
+        let watch = match &mut watch {
+            Some(watch) => watch,
+            None => watch.insert(Watch::new(&begun.sender)?),
+        };
+        let waiting = poll_fn(|context| begun.poll_wire(watch, context));
+        turn = match timeout_at(deadline.into(), waiting).await.unwrap_or(Err(Error::Deadline)) {
+            Ok(()) => on_thread(deadline, || begun.turn(Instant::now())).await?,
+            Err(error) => Turn::Failed(begun, error),
+        };
+    }
+}
+
+/// What is under way at the deadline ends by itself.
+async fn on_thread<T: Send + 'static>(
+    deadline: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    match timeout_at(deadline.into(), spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        // Of a verifier or a resolver, which is the caller's code.
+        Ok(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
+        Ok(Err(_)) => Err(Error::Caller { what: "the runtime ended during the handshake" }),
+        Err(_) => Err(Error::Deadline),
+    }
+}
