@@ -3,20 +3,17 @@
 //! A dropped future loses nothing: buffers and events stay in the sender, not in the future.
 
 use std::future::poll_fn;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use tokio::io::unix::AsyncFd;
 use tokio::time::{sleep, timeout_at};
 
-use crate::error::{Errno, Error, Result};
+use crate::error::{Error, Result};
 use crate::message::Message;
-use crate::sys::readiness::watch;
 
 use super::completion::{Event, Refused, Tally, Ticket};
 use super::machine::Machine;
+use super::news::News;
 use super::sender::{ABORT_GRACE, ACKNOWLEDGED_EVERY, Closed, Sender};
 
 /// Longer than anybody waits.
@@ -26,21 +23,17 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug)]
 pub struct AsyncSender {
     sender: Sender,
-    /// The ring, or the socket with its error queue, registered with the runtime under a
-    /// descriptor of its own.
-    readiness: AsyncFd<Arc<OwnedFd>>,
+    news: News,
 }
 
 impl AsyncSender {
     /// Registers the sender with the runtime of the calling task.
     ///
     /// # Errors
-    /// [`Error::System`] if the descriptor cannot be duplicated or registered.
+    /// [`Error::System`] if a descriptor cannot be made or registered.
     pub fn new(sender: Sender) -> Result<Self> {
-        let watched = sender.ring().unwrap_or_else(|| sender.as_fd());
-        let descriptor = watched.try_clone_to_owned().map_err(system("dup"))?;
-        let readiness = watch(Arc::new(descriptor)).map_err(system("epoll_ctl"))?;
-        Ok(Self { sender, readiness })
+        let news = News::new(&sender)?;
+        Ok(Self { sender, news })
     }
 
     /// Takes a message and sends what can be sent now; see [`Sender::send`].
@@ -126,23 +119,14 @@ impl AsyncSender {
             if done(self.sender.machine_mut()) {
                 return Ok(());
             }
-            let interest = self.sender.interest();
             let retry = self.sender.retry_in().unwrap_or(FAR);
             tokio::select! {
-                ready = self.readiness.ready(interest) => match ready {
-                    // Cleared before the next pump looks, so that no later edge is lost.
-                    Ok(mut guard) => guard.clear_ready(),
-                    Err(error) => return Err(system("epoll_wait")(error)),
-                },
+                ready = poll_fn(|context| self.news.poll(context)) => ready?,
                 () = poll_fn(|context| self.sender.poll_news(context)) => {}
                 () = sleep(retry) => {}
             }
         }
     }
-}
-
-fn system(call: &'static str) -> impl Fn(io::Error) -> Error {
-    move |error| Error::System { call, errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)) }
 }
 
 impl AsFd for AsyncSender {

@@ -25,6 +25,8 @@ mod ledger;
 mod machine;
 #[cfg(test)]
 mod mistakes;
+#[cfg(feature = "tokio")]
+mod news;
 mod notifications;
 mod policy;
 mod port;

@@ -115,18 +115,6 @@ impl Port {
             _ => std::task::Poll::Pending,
         }
     }
-
-    /// What of the ring, or else of the socket, may bring news.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn interest(&self, machine: &Machine) -> tokio::io::Interest {
-        use tokio::io::Interest;
-        match self {
-            Self::Uring(_) => Interest::READABLE,
-            // A socket with room is always writable; that is news only to a send that found none.
-            _ if machine.awaits_writable() => Interest::WRITABLE | Interest::ERROR,
-            _ => Interest::ERROR,
-        }
-    }
 }
 
 fn sleep(polled: &mut [PollFd<'_>], timeout: Duration) -> Result<()> {

@@ -421,12 +421,6 @@ impl Sender {
         self.port.poll_news(context)
     }
 
-    /// What of it may bring news now.
-    #[cfg(feature = "tokio")]
-    pub(super) fn interest(&self) -> tokio::io::Interest {
-        self.port.interest(&self.machine)
-    }
-
     #[cfg(feature = "tokio")]
     pub(super) fn machine_mut(&mut self) -> &mut Machine {
         &mut self.machine
