@@ -19,6 +19,9 @@ const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 
 impl Alert {
+    /// The length of any alert.
+    pub(crate) const BYTES: usize = 2;
+
     /// Reads an alert, the whole content of its record. In TLS 1.3 its level says nothing, and all
     /// but two kinds are fatal.
     pub(crate) fn parse(content: &[u8], tls13: bool) -> Result<Self> {
@@ -36,7 +39,7 @@ impl Alert {
     }
 
     /// The content of the record that tells the peer.
-    pub(crate) fn encode(description: AlertDescription) -> [u8; 2] {
+    pub(crate) fn encode(description: AlertDescription) -> [u8; Self::BYTES] {
         let is_warning = matches!(
             description,
             AlertDescription::CloseNotify | AlertDescription::NoRenegotiation

@@ -298,8 +298,12 @@ impl Link {
     #[cfg(feature = "tokio")]
     pub(crate) fn end_stream(&self) -> Result<()> {
         match shutdown(&*self.socket, Shutdown::Write) {
+            Ok(()) => {
+                self.with_outflow(Outgoing::stream_ended);
+                Ok(())
+            }
             // The peer has gone already, which it may, behind its own end.
-            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            Err(rustix::io::Errno::NOTCONN) => Ok(()),
             Err(errno) => {
                 let errno = errno.into();
                 Err(Error::Io(sealift_io::Error::System { call: "shutdown", errno }))

@@ -70,6 +70,8 @@ pub(crate) struct Outflow {
     sender: Option<Sender>,
     /// close_notify was sent: nothing may follow it.
     is_ended: bool,
+    /// What the kernel has of the end: nothing, close_notify, or the end of the stream, too.
+    end_bytes: usize,
     frames: Frames,
     /// Among the holders of shared frames.
     is_listed: bool,
@@ -104,6 +106,7 @@ impl Outflow {
             last_stats: sender.stats(),
             sender: Some(sender),
             is_ended: false,
+            end_bytes: 0,
             frames,
             is_listed: false,
             sealing,
@@ -518,13 +521,25 @@ impl Outflow {
     /// Waits until the kernel has everything written before.
     pub(crate) fn hand_over(&mut self, link: &Link, deadline: Instant) -> Result<()> {
         self.settle(link, deadline)?;
-        Ok(self.sender()?.hand_over(deadline)?)
+        self.sender()?.hand_over(deadline)?;
+        if self.is_ended && self.end_bytes == 0 {
+            self.end_bytes = self.sealing.record_bytes(Alert::BYTES);
+        }
+        Ok(())
     }
 
-    /// What the peer's kernel has not acknowledged.
-    pub(crate) fn unacknowledged_bytes(&self) -> usize {
-        let sender = self.sender.as_ref();
-        sender.and_then(|sender| sender.unacknowledged_bytes().ok()).unwrap_or(0)
+    /// The kernel has the end of the stream, behind close_notify.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn stream_ended(&mut self) {
+        // TCP gives it a number, as it does a byte.
+        self.end_bytes += 1;
+    }
+
+    /// What the peer's kernel has not acknowledged of the records before close_notify; `None` if
+    /// that is not known. Only what the kernel has all of can be told from what is before it.
+    pub(crate) fn unacknowledged_bytes(&self) -> Option<usize> {
+        let outstanding_bytes = self.sender.as_ref()?.unacknowledged_bytes().ok()?;
+        Some(outstanding_bytes.saturating_sub(self.end_bytes))
     }
 
     /// Sends close_notify, behind which nothing is sealed.

@@ -101,8 +101,18 @@ impl Outgoing {
     }
 
     /// See [`Outflow::unacknowledged_bytes`].
-    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+    pub(crate) fn unacknowledged_bytes(&self) -> Option<usize> {
         whoever!(self, outflow => outflow.unacknowledged_bytes())
+    }
+
+    /// See [`Outflow::stream_ended`].
+    #[cfg(feature = "tokio")]
+    pub(crate) fn stream_ended(&mut self) {
+        match self {
+            Self::Here(outflow) => outflow.stream_ended(),
+            // It counts its records, and nothing else.
+            Self::Kernel(_) => {}
+        }
     }
 
     /// See [`Outflow::notify_end`].

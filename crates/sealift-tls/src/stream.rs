@@ -145,7 +145,7 @@ impl TlsStream {
     }
 
     /// See [`TlsWriter::unacknowledged_bytes`].
-    pub fn unacknowledged_bytes(&self) -> usize {
+    pub fn unacknowledged_bytes(&self) -> Option<usize> {
         self.writer.unacknowledged_bytes()
     }
 

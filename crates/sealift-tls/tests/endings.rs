@@ -178,10 +178,13 @@ fn close_ends_by_its_deadline_and_says_what_was_lost() {
     let (mut ours, theirs) = ours_and_theirs(&case_tls13());
     ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));
     let _ = ours.write(&vec![1; 64 << 20]);
+    assert!(ours.unacknowledged_bytes() > Some(0));
     let before = Instant::now();
     let closed = ours.close(Instant::now() + Duration::from_millis(100)).unwrap();
     assert!(before.elapsed() < Duration::from_secs(5));
     assert!(closed.aborted && closed.unacknowledged_bytes > 0, "{closed:?}");
+    // Nobody asks the kernel any more: that is not the same as nothing.
+    assert_eq!(ours.unacknowledged_bytes(), None);
     drop(theirs);
 }
 

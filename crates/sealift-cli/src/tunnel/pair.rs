@@ -48,8 +48,6 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// How long what was carried may take to arrive after both directions have ended: nobody keeps a
 /// place by not reading.
 const LAST_WAY: Duration = Duration::from_secs(120);
-/// The longest record that close_notify is, with an explicit nonce, and the end of the stream.
-const CLOSE_NOTIFY_MOST: usize = 5 + 8 + 2 + 16 + 1;
 /// The pause between two looks at what has arrived, at first and at most.
 const ARRIVED_EVERY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 
@@ -193,7 +191,7 @@ impl Pair {
         let errno = match timeout(LAST_WAY, released).await {
             Ok(Ok(())) => return Ok(()),
             // Other ends close without reading close_notify: nothing else is missing.
-            Ok(Err(_)) if self.sealed.stream().unacknowledged_bytes() <= CLOSE_NOTIFY_MOST => {
+            Ok(Err(_)) if self.sealed.stream().unacknowledged_bytes() == Some(0) => {
                 return Ok(());
             }
             Ok(Err(error)) => error

@@ -7,6 +7,7 @@ mod guest;
 mod ports;
 mod process;
 mod random;
+mod servers;
 mod skip;
 mod tunnels;
 
@@ -22,6 +23,8 @@ pub use ports::*;
 pub use process::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use random::*;
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use servers::*;
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub use skip::skip;
 #[allow(unused_imports, reason = "each test program uses its part")]

@@ -127,6 +127,11 @@ impl Account {
         Ok(self.base_bytes + self.content_bytes + overhead_bytes)
     }
 
+    /// The length of a record on the wire.
+    pub(super) fn record_bytes(&self, content_bytes: usize) -> usize {
+        content_bytes + self.layout.overhead_bytes()
+    }
+
     /// Records of data.
     pub(super) fn data_records(&self) -> u64 {
         // The kernel tells as long as the socket lives, which is as long as this.

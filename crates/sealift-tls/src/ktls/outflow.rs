@@ -393,9 +393,12 @@ impl KernelOutflow {
         }
     }
 
-    /// What the peer's kernel has not acknowledged.
-    pub(crate) fn unacknowledged_bytes(&self) -> usize {
-        self.account.unacknowledged_bytes().unwrap_or(0) as usize
+    /// See [`Outflow::unacknowledged_bytes`](crate::outflow::Outflow::unacknowledged_bytes).
+    pub(crate) fn unacknowledged_bytes(&self) -> Option<usize> {
+        let is_notified = self.is_ended && self.owed.is_none();
+        let end_bytes = if is_notified { self.account.record_bytes(Alert::BYTES) } else { 0 };
+        let outstanding_bytes = self.account.unacknowledged_bytes().ok()?;
+        Some((outstanding_bytes as usize).saturating_sub(end_bytes))
     }
 
     /// Sends close_notify, behind which nothing is sealed.
@@ -410,7 +413,7 @@ impl KernelOutflow {
     pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<Ending> {
         let notified = self.notify_end(link);
         let handed_over = notified.clone().and_then(|()| self.hand_over(link, deadline));
-        let unacknowledged_bytes = self.unacknowledged_bytes();
+        let unacknowledged_bytes = self.account.unacknowledged_bytes().unwrap_or(0) as usize;
         let stats = self.sender_stats();
         let Some(sender) = self.sender.take() else {
             return Err(notified.err().unwrap_or(Error::Closed));

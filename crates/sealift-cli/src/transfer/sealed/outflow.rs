@@ -194,7 +194,7 @@ impl SealedOutflow {
         let (mut pause, longest) = ACKNOWLEDGED_EVERY;
         loop {
             match self.writer.flush(Instant::now() + NAP) {
-                Ok(_) if self.writer.unacknowledged_bytes() == 0 => break,
+                Ok(_) if self.writer.unacknowledged_bytes() == Some(0) => break,
                 Ok(_) => {
                     self.ask_after_peer()?;
                     std::thread::sleep(pause);
@@ -244,7 +244,7 @@ impl SealedOutflow {
         if !self.progress.is_due() {
             return Ok(());
         }
-        let outstanding = self.writer.unacknowledged_bytes() as u64;
+        let outstanding = self.writer.unacknowledged_bytes().unwrap_or(0) as u64;
         let stalled = self.patience.look((self.bytes, outstanding), waiting)?;
         let how = self.how();
         self.progress.show(self.bytes.saturating_sub(outstanding), &how, Some(stalled));
