@@ -69,18 +69,12 @@ impl<S, D> Device<S, D> {
         state.taken += 1;
         if state.crashed || state.random.once_in(settings.loses_once_in) {
             state.vanished.push(job);
-            return;
+        } else {
+            state.queued.push((Instant::now() + settings.latency, job));
         }
-        state.queued.push((Instant::now() + settings.latency, job));
-        if let Some((_, crash)) = settings.crash.filter(|(jobs, _)| *jobs == state.taken) {
-            state.crashed = true;
-            match crash {
-                Crash::Fails => state.fail_all("the device failed"),
-                Crash::Hangs => {
-                    let State { queued, vanished, .. } = &mut *state;
-                    vanished.extend(queued.drain(..).map(|(_, job)| job));
-                }
-            }
+        // With this job, lost or not: it counts.
+        if let Some((_, crash)) = settings.crash.filter(|(jobs, _)| state.taken >= *jobs) {
+            state.break_down(crash);
         }
         let has_done = !state.done.is_empty();
         drop(state);
@@ -159,6 +153,15 @@ impl<S, D> State<S, D> {
         }
         let at = if reorders { self.random.below(due) } else { 0 };
         Next::Work(self.queued.remove(at).1)
+    }
+
+    /// Does none of what it holds any more.
+    fn break_down(&mut self, crash: Crash) {
+        self.crashed = true;
+        match crash {
+            Crash::Fails => self.fail_all("the device failed"),
+            Crash::Hangs => self.vanished.extend(self.queued.drain(..).map(|(_, job)| job)),
+        }
     }
 
     fn fail_all(&mut self, what: &'static str) {

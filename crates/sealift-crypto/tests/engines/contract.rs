@@ -62,6 +62,11 @@ fn weak() -> Vec<Candidate> {
             let builder = Coprocessor::builder().depth(200).key_slots(99);
             Box::new(builder.crashes_after(60, Crash::Hangs).build().unwrap())
         }),
+        failing("coprocessor that loses, reorders and hangs", |seed| {
+            let builder = Coprocessor::builder().depth(200).key_slots(99).reorders();
+            let builder = builder.loses_once_in(5).crashes_after(60, Crash::Hangs);
+            Box::new(builder.seed(seed).build().unwrap())
+        }),
     ]
 }
 

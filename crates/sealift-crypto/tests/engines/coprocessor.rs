@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sealift_crypto::{Coprocessor, Crash, Done, Engine, Error, Job, Stopped, TAG_BYTES};
 
 use crate::memory::{Census, Page, Text};
-use crate::run::{key, seal, soon};
+use crate::run::{key, seal, seeds, soon};
 
 type Jobs = VecDeque<Job<Text, Page>>;
 type AllDone = VecDeque<Done<Text, Page>>;
@@ -86,6 +86,46 @@ fn a_device_that_failed_takes_nothing_until_its_reset() {
     assert_eq!((engine.submit(&mut offered), offered.len()), (Stopped::Dead, 2));
     assert_eq!(engine.quiesce(Instant::now(), &mut done), Ok(()));
     assert_eq!((engine.submit(&mut offered), offered.len()), (Stopped::Empty, 0));
+}
+
+/// Whichever job is the one that breaks it, and again after each reset.
+#[test]
+fn a_device_that_loses_jobs_breaks_down_all_the_same() {
+    for crash in [Crash::Fails, Crash::Hangs] {
+        let (census, key, mut done) = (Census::default(), key(), AllDone::new());
+        let builder = Coprocessor::builder().loses_once_in(1).crashes_after(2, crash);
+        let mut engine = builder.build().unwrap();
+        for round in 0..3 {
+            let mut offered = jobs(&census, &key, 3 * round..3 * round + 3);
+            let (stopped, taken, back) = match crash {
+                Crash::Fails => (Stopped::Dead, 2, 2),
+                Crash::Hangs => (Stopped::Empty, 3, 0),
+            };
+            assert_eq!((engine.submit(&mut offered), 3 - offered.len()), (stopped, taken));
+            assert_eq!(engine.poll(&mut done), back, "{crash:?}");
+            engine.reset();
+            engine.poll(&mut done);
+            assert_eq!(engine.in_flight(), 0);
+        }
+        assert!(done.iter().all(|done| matches!(done.result, Err(Error::Engine { .. }))));
+    }
+}
+
+/// Loss and crash together: half is lost, and the rest goes down with the device.
+#[test]
+fn what_a_device_lost_before_it_failed_comes_back_with_the_rest() {
+    for seed in seeds(20) {
+        let (census, key, mut done) = (Census::default(), key(), AllDone::new());
+        let builder = Coprocessor::builder().latency(Duration::from_secs(5)).seed(seed);
+        let mut engine = builder.loses_once_in(2).crashes_after(9, Crash::Fails).build().unwrap();
+        let mut offered = jobs(&census, &key, 0..12);
+        assert_eq!((engine.submit(&mut offered), offered.len()), (Stopped::Dead, 3), "seed {seed}");
+        assert_eq!((engine.poll(&mut done), engine.in_flight()), (9, 0), "seed {seed}");
+        let mut tags: Vec<u64> = done.iter().map(|done| done.job.tag()).collect();
+        tags.sort_unstable();
+        assert_eq!(tags, (0..9).collect::<Vec<_>>(), "seed {seed}");
+        assert!(done.iter().all(|done| matches!(done.result, Err(Error::Engine { .. }))));
+    }
 }
 
 #[test]
