@@ -17,6 +17,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iperf3", "a sink that other tools are measured with"),
     ("nginx-light", "a web server behind a tunnel"),
     ("curl", "a client of HTTPS servers, and of a tunnel"),
+    ("libssl-dev", "OpenSSL's headers: `peers-tls` compares with the openssl crate"),
+    ("pkg-config", "finds OpenSSL for the openssl crate"),
     ("libipsec-mb1", "Intel's multi-buffer library, for the engine of its name"),
     ("iproute2", "network namespaces, veth pairs, ss"),
     ("tcpdump", "what was really on the wire"),

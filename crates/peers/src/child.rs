@@ -5,8 +5,11 @@
 //!         ◄── its port ────── child's standard output
 //!         ── an empty line ─►
 //!         ◄── nanoseconds ── of processor time, all threads, ended ones included
+//!         ◄── what it found ─ if it has anything to say
 //!         ── end of input ─► ends
 //! ```
+//!
+//! What the child says is JSON, one value a line.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -14,6 +17,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::trust::Identity;
 
@@ -63,10 +68,14 @@ impl Other {
         self.hear().map(Duration::from_nanos)
     }
 
-    fn hear<N: std::str::FromStr>(&mut self) -> io::Result<N> {
+    /// What it says next.
+    ///
+    /// # Errors
+    /// If it has gone; why is on its standard error, which is this process's.
+    pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        line.trim().parse().map_err(|_| io::Error::other("the other process failed"))
+        serde_json::from_str(&line).map_err(|_| io::Error::other("the other process failed"))
     }
 }
 
@@ -100,10 +109,10 @@ pub fn meet_parent() -> io::Result<Identity> {
 /// If there is no port.
 pub fn listen_for_parent() -> io::Result<TcpListener> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    say(u64::from(listener.local_addr()?.port()))?;
+    say(&listener.local_addr()?.port())?;
     std::thread::spawn(|| {
         for _ in io::stdin().lines().map_while(Result::ok) {
-            if say(processor_time().as_nanos() as u64).is_err() {
+            if say(&(processor_time().as_nanos() as u64)).is_err() {
                 break;
             }
         }
@@ -112,8 +121,12 @@ pub fn listen_for_parent() -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn say(number: u64) -> io::Result<()> {
-    writeln!(io::stdout(), "{number}")
+/// Says this to the parent.
+///
+/// # Errors
+/// If the parent has gone.
+pub fn say(what: &impl Serialize) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", serde_json::to_string(what)?)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,5 +9,7 @@ pub mod host;
 pub mod http;
 pub mod report;
 pub mod rounds;
+#[cfg(feature = "openssl")]
+pub mod tls;
 pub mod transfer;
 pub mod trust;

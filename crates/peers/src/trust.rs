@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 /// The one suite that everything is measured with.
 pub const SUITE: &str = "TLS13_AES_256_GCM_SHA384";
 /// The name in the certificate.
-const NAME: &str = "localhost";
+pub(crate) const NAME: &str = "localhost";
 
 /// What a server shows, as text that another process can be given.
 #[derive(Clone, Debug)]
