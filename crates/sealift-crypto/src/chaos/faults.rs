@@ -56,9 +56,16 @@ pub(super) enum Fate {
     Good,
     Lost,
     Duplicated,
-    Late { polls: usize },
-    Reordered,
-    WrongSlot,
+    Late {
+        polls: usize,
+    },
+    /// `at` and `other` are any numbers, of which the rest of a division chooses.
+    Reordered {
+        at: usize,
+    },
+    WrongSlot {
+        other: usize,
+    },
     Error,
     Corrupted,
 }
@@ -67,15 +74,16 @@ pub(super) enum Fate {
 const MOST_POLLS: usize = 16;
 
 impl Fate {
-    /// Drawn as the job is taken, so that a seed gives the same fates whatever the timing.
+    /// Drawn whole before the job is taken, so that a seed gives the same fates whatever the timing.
     pub(super) fn draw(faults: &Faults, random: &mut Random) -> Self {
         let polls = polls(random);
+        let (at, other) = (random.next() as usize, random.next() as usize);
         let odds = [
             (faults.lost, Self::Lost),
             (faults.duplicated, Self::Duplicated),
             (faults.late, Self::Late { polls }),
-            (faults.reordered, Self::Reordered),
-            (faults.wrong_slot, Self::WrongSlot),
+            (faults.reordered, Self::Reordered { at }),
+            (faults.wrong_slot, Self::WrongSlot { other }),
             (faults.error, Self::Error),
             (faults.corrupted, Self::Corrupted),
         ];

@@ -12,7 +12,9 @@
 //! 1. A job comes back once: the table releases only what is home, and then no more.
 //! 2. What no notice announces (lost, or announced in another's name) comes back with an error when
 //!    [`quiesce`](Engine::quiesce) gives up on it, or is dropped with the engine.
-//! 3. The fates of jobs follow from the seed and the order of submission alone.
+//! 3. The fate of a job, and before which job the engine stalls or dies, follow from the seed and
+//!    the order of submission alone: nothing else draws from the generator. What a death finds under
+//!    way, or whom a wrong notice names, is a matter of the moment.
 
 mod faults;
 mod table;
@@ -71,6 +73,8 @@ pub struct Chaos<S, D, E> {
     faults: Faults,
     seed: u64,
     random: Random,
+    /// That of the next job, once it was drawn.
+    next: Option<Fate>,
     table: Table<S, D>,
     notices: VecDeque<Notice>,
     /// What the inner engine gave back, or refused; empty between calls.
@@ -99,6 +103,7 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
             faults,
             seed,
             random: Random::new(seed),
+            next: None,
             table: Table::new(),
             notices: VecDeque::new(),
             returned: VecDeque::new(),
@@ -117,25 +122,35 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
         self.planted
     }
 
-    /// Why nothing is taken at this moment, if so.
-    fn obstacle(&mut self) -> Option<Stopped> {
-        if self.dead == 0 && self.random.once_in(self.faults.death) {
+    /// Draws for the next job, if that was not done: what stands before it, and its fate.
+    fn draw(&mut self) -> Fate {
+        if let Some(fate) = self.next {
+            return fate;
+        }
+        if self.random.once_in(self.faults.death) {
             self.dead = polls(&mut self.random);
             self.planted.deaths += 1;
             self.table.doom();
         }
-        if self.stalled == 0 && self.random.once_in(self.faults.stall) {
+        if self.random.once_in(self.faults.stall) {
             self.stalled = polls(&mut self.random);
             self.planted.stalls += 1;
         }
+        *self.next.insert(Fate::draw(&self.faults, &mut self.random))
+    }
+
+    /// Why nothing is taken at this moment, if so.
+    fn obstacle(&self) -> Option<Stopped> {
         let stalled = (self.stalled > 0).then_some(Stopped::Full);
         (self.dead > 0).then_some(Stopped::Dead).or(stalled)
     }
 
     /// Offers one job to the inner engine; gives it back if it was refused.
-    fn offer(&mut self, mut job: Job<S, D>) -> std::result::Result<(), (Job<S, D>, Stopped)> {
-        let mut random = self.random.clone();
-        let fate = Fate::draw(&self.faults, &mut random);
+    fn offer(
+        &mut self,
+        mut job: Job<S, D>,
+        fate: Fate,
+    ) -> std::result::Result<(), (Job<S, D>, Stopped)> {
         self.table.enter(&mut job, fate);
         self.refused.push_back(job);
         let stopped = self.inner.submit(&mut self.refused);
@@ -145,7 +160,7 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
                 Err((job, stopped))
             }
             None => {
-                self.random = random;
+                self.next = None;
                 Ok(())
             }
         }
@@ -186,14 +201,13 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
                 planted.late += 1;
                 self.notices.push_back(Notice { from_poll: now + polls as u64, ..notice });
             }
-            Fate::Reordered => {
+            Fate::Reordered { at } => {
                 planted.reordered += 1;
-                let at = self.random.below(self.notices.len() + 1);
-                self.notices.insert(at, notice);
+                self.notices.insert(at % (self.notices.len() + 1), notice);
             }
-            Fate::WrongSlot => {
+            Fate::WrongSlot { other } => {
                 planted.wrong_slots += 1;
-                let other = self.random.below(self.table.slots());
+                let other = other % self.table.slots();
                 let other = if other == slot { (slot + 1) % self.table.slots() } else { other };
                 self.notices.push_back(self.table.notice(other, now));
             }
@@ -271,11 +285,13 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Engine<S, D> for Chaos<S, D, E>
         let stopped = loop {
             if jobs.is_empty() {
                 break Stopped::Empty;
-            } else if let Some(stopped) = self.obstacle() {
+            }
+            let fate = self.draw();
+            if let Some(stopped) = self.obstacle() {
                 break stopped;
             }
             let Some(job) = jobs.pop_front() else { break Stopped::Empty };
-            match self.offer(job) {
+            match self.offer(job, fate) {
                 Ok(()) => self.stats.jobs += 1,
                 Err((job, stopped)) => {
                     jobs.push_front(job);

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use sealift_crypto::{
     Chaos, ChaosStats, Coprocessor, Done, Engine, Error, Faults, Inline, Job, Key, Nonce, Payload,
-    Stopped, TAG_BYTES,
+    Stopped, TAG_BYTES, Workers,
 };
 
 use crate::memory::{Census, Page, Text};
-use crate::run::{key, seal, soon};
+use crate::run::{Boxed, key, seal, seeds, soon};
 
 const LEN: usize = 100;
 const JOBS: u64 = 200;
@@ -66,6 +66,76 @@ fn a_seed_repeats_its_run() {
         assert_eq!(tags(&one.done), tags(&same.done));
         assert_eq!((one.planted, one.refusals), (same.planted, same.refusals));
         assert_ne!(tags(&one.done), tags(&other.done));
+    }
+}
+
+/// A way to drive an engine: every so many jobs at a time, with or without a poll behind them.
+fn driven(inner: Boxed, faults: Faults, seed: u64, at_a_time: usize, polls: bool) -> Outcome {
+    let (census, key, mut done) = (Census::default(), key(), VecDeque::new());
+    let mut engine = Chaos::new(inner, faults, seed).unwrap();
+    let all: Vec<_> = (0..JOBS).map(|tag| job(&census, &key, tag)).collect();
+    let (mut all, mut jobs) = (all.into_iter().peekable(), VecDeque::new());
+    let (mut refusals, limit) = (0, soon());
+    while all.peek().is_some() || !jobs.is_empty() {
+        jobs.extend(all.by_ref().take(at_a_time));
+        let is_refused = engine.submit(&mut jobs) != Stopped::Empty;
+        refusals += usize::from(is_refused);
+        if is_refused || polls {
+            engine.poll(&mut done);
+        }
+        assert!(Instant::now() < limit, "seed {seed}: it takes nothing");
+    }
+    let prompt = done.len();
+    engine.quiesce(Instant::now() + Duration::from_millis(100), &mut done).unwrap();
+    assert_eq!((done.len() as u64, engine.in_flight()), (JOBS, 0), "seed {seed}");
+    let planted = engine.planted();
+    Outcome { done, prompt, planted, refusals }
+}
+
+/// What became of each job, by its tag: its result and its bytes.
+fn fates(done: VecDeque<Done<Text, Page>>) -> Vec<(u64, Result<(), Error>, Vec<u8>)> {
+    let fate = |done: Done<Text, Page>| {
+        let (tag, result) = (done.job.tag(), done.result);
+        let Payload::Apart { destination, .. } = done.job.into_parts().0 else { panic!() };
+        (tag, result, destination.bytes.clone())
+    };
+    let mut fates: Vec<_> = done.into_iter().map(fate).collect();
+    fates.sort_unstable_by_key(|(tag, ..)| *tag);
+    fates
+}
+
+/// However its engine is driven, and whenever that is done with a job.
+fn ways(faults: Faults, seed: u64) -> [Outcome; 4] {
+    let two = || Workers::builder().threads(2).spin(Duration::ZERO).batch(1, 1);
+    let device = Coprocessor::builder().depth(7).reorders().seed(seed ^ 1).build().unwrap();
+    [
+        driven(Box::new(Inline::new()), faults, seed, 1, true),
+        driven(Box::new(two().build().unwrap()), faults, seed, 200, false),
+        driven(Box::new(two().depth(3).build().unwrap()), faults, seed, 1, true),
+        driven(Box::new(device), faults, seed, 20, true),
+    ]
+}
+
+/// Fates that are the job's own: what a death finds under way, or whom a wrong notice names, is a
+/// matter of the moment.
+#[test]
+fn a_seed_repeats_the_fates_over_any_engine() {
+    let faults = Faults { wrong_slot: 0, death: 0, ..Faults::all(8) };
+    for seed in seeds(4) {
+        let all = ways(faults, seed).map(|Outcome { done, mut planted, .. }| {
+            // When they show is a matter of the moment, too.
+            planted.strays = 0;
+            (planted, fates(done))
+        });
+        assert!(all.iter().all(|one| *one == all[0]), "seed {seed}: {:?}", all.map(|one| one.0));
+    }
+}
+
+#[test]
+fn a_seed_repeats_deaths_and_stalls_over_any_engine() {
+    for seed in seeds(4) {
+        let all = ways(Faults::all(8), seed).map(|one| (one.planted.deaths, one.planted.stalls));
+        assert!(all[0].0 > 5 && all.iter().all(|one| *one == all[0]), "seed {seed}: {all:?}");
     }
 }
 
