@@ -41,15 +41,13 @@ pub fn engines(script: &[u8]) {
         let unit = |from, len, to| {
             Unit::new(Nonce::of(&[0; 12], number), from..from + len, to).with(associated)
         };
-        let Ok(unit_to_seal) = unit(from, part.len(), to) else { return };
         let unit_to_seal = match ending {
-            Some((suffix, padding)) => unit_to_seal.ending(suffix, padding),
-            None => unit_to_seal,
+            Some((suffix, padding)) => unit(from, part.len(), to).ending(suffix, padding),
+            None => unit(from, part.len(), to),
         };
         let sealed_len = unit_to_seal.len_bytes() + crate::TAG_BYTES;
-        let Ok(unit_to_open) = unit(to, sealed_len, to) else { return };
         to_seal.push(unit_to_seal);
-        to_open.push(unit_to_open);
+        to_open.push(unit(to, sealed_len, to));
         (from, to) = (from + part.len(), to + sealed_len);
     }
     let pieces = |bytes: &[u8]| {

@@ -236,7 +236,7 @@ fn check(library: &mut Library, suite: Suite) -> Result<bool> {
         let mut sealed = vec![0; len + TAG_BYTES];
         key.seal(nonce, associated, &text, &[], &mut sealed)?;
         let mut work = |direction, source: &[u8], room: usize| {
-            let unit = Unit::new(nonce, 0..source.len(), 0).with(associated)?;
+            let unit = Unit::new(nonce, 0..source.len(), 0).with(associated);
             let payload = Payload::Apart { source: source.to_vec(), destination: vec![0; room] };
             let units = [unit].into_iter().collect();
             let mut job = match direction {

@@ -19,7 +19,7 @@
 //! let suite = Suite::Aes128Gcm;
 //! let key = Key::new(suite, &[7; 16], Limits::tls(suite))?;
 //! let payload = Payload::Apart { source: &b"hello"[..], destination: vec![0; 5 + TAG_BYTES] };
-//! let unit = Unit::new(Nonce([0; 12]), 0..5, 0).with(b"header")?;
+//! let unit = Unit::new(Nonce([0; 12]), 0..5, 0).with(b"header");
 //!
 //! let mut engine = Inline::new();
 //! let mut jobs = VecDeque::from([Job::seal(&key, payload, [unit].into_iter().collect(), 1)?]);

@@ -48,8 +48,7 @@ fn agree(engine: &mut dyn Engine<Bytes, Vec<u8>>, key: &Key, len: usize) {
     let (text, nonce, to) = (text(len, len), Nonce::of(&[len as u8; 12], len as u64), len % 67);
     let associated = &[0xA5; 32][..len % 33];
     let (suffix, padding) = (!len.is_multiple_of(3), (len % 5) as u16 * 40);
-    let unit =
-        |from: usize, len, to| Unit::new(nonce, from..from + len, to).with(associated).unwrap();
+    let unit = |from: usize, len, to| Unit::new(nonce, from..from + len, to).with(associated);
     let to_seal = |from, to| {
         let unit = unit(from, len, to);
         units(if suffix { unit.ending(23, padding) } else { unit })

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sealift_crypto::{
-    Direction, Done, Engine, Error, Inline, Job, Key, Limits, NONCE_BYTES, Nonce, Payload,
-    Scattered, Source, Stopped, Suite, TAG_BYTES, Unit, Units,
+    Direction, Done, Engine, Error, Inline, Job, Key, Limits, MOST_ASSOCIATED_BYTES, NONCE_BYTES,
+    Nonce, Payload, Scattered, Source, Stopped, Suite, TAG_BYTES, Unit, Units,
 };
 
 fn key(suite: Suite) -> Key {
@@ -78,6 +78,21 @@ fn a_suffix_and_padding_are_sealed_behind_the_text() {
 }
 
 #[test]
+fn associated_data_of_any_length_is_authenticated_byte_for_byte() {
+    let (key, nonce, text) = (key(Suite::Aes128Gcm), Nonce([5; NONCE_BYTES]), b"some text");
+    let associated: Vec<u8> = (1..=MOST_ASSOCIATED_BYTES as u8).collect();
+    for len in 0..=MOST_ASSOCIATED_BYTES {
+        let mut expected = vec![0; text.len() + TAG_BYTES];
+        key.seal(nonce, &associated[..len], text, &[], &mut expected).unwrap();
+        let unit = Unit::new(nonce, 0..text.len(), 0).with(&associated[..len]);
+        let destination = vec![0; expected.len()];
+        let payload = Payload::Apart { source: &text[..], destination };
+        let sealed = outcome(perform(Job::seal(&key, payload, units([unit]), 0).unwrap()));
+        assert_eq!(sealed, expected, "{len} bytes");
+    }
+}
+
+#[test]
 fn a_job_that_does_not_fit_gives_everything_back() {
     let key = key(Suite::Aes128Gcm);
     let nonce = Nonce([0; NONCE_BYTES]);
@@ -100,13 +115,15 @@ fn a_job_that_does_not_fit_gives_everything_back() {
     seal(Unit::new(nonce, 0..usize::MAX, 0));
     seal(Unit::new(nonce, 0..100, usize::MAX));
     seal(Unit::new(nonce, 0..100, 0).ending(0, u16::MAX));
+    for most in [MOST_ASSOCIATED_BYTES + 1, 256 + 5] {
+        seal(Unit::new(nonce, 0..10, 0).with(&vec![0; most]));
+    }
     let unit = |to| Unit::new(nonce, 0..10, to);
     refused(units([unit(0), unit(25)]), Direction::Seal);
     refused(units([unit(100), unit(0)]), Direction::Seal);
     refused(units([Unit::new(nonce, 0..15, 0)]), Direction::Open);
     refused(units([Unit::new(nonce, 0..100, 0).ending(1, 0)]), Direction::Open);
     assert_eq!(key.seals_left(), Limits::tls(Suite::Aes128Gcm).seals, "nothing was counted");
-    assert!(Unit::new(nonce, 0..1, 0).with(&[0; 33]).is_err());
 }
 
 /// A source may be longer than a unit can name; what lies beyond is not mistaken for another place.
@@ -201,7 +218,7 @@ proptest! {
         let sealed_len = text.len() + 1 + usize::from(padding) + TAG_BYTES;
         let unit = |start: usize, to| {
             let unit = Unit::new(Nonce([3; NONCE_BYTES]), start..start + text.len(), to);
-            unit.with(&associated).unwrap().ending(22, padding)
+            unit.with(&associated).ending(22, padding)
         };
         let sealed = |payload, unit| perform(Job::seal(&key, payload, units([unit]), 0).unwrap());
         let destination = || vec![0; to + sealed_len];
@@ -223,7 +240,7 @@ proptest! {
 
         let opened = |payload, start: usize, to| {
             let unit = Unit::new(Nonce([3; NONCE_BYTES]), start..start + sealed_len, to);
-            let units = units([unit.with(&associated).unwrap()]);
+            let units = units([unit.with(&associated)]);
             outcome(perform(Job::open(&key, payload, units, 0).unwrap()))
         };
         let pieces = whole[to..].chunks(sealed_len / 3 + 1).map(<[u8]>::to_vec).collect();

@@ -59,9 +59,8 @@ fn by_engine(engine: &mut AnyEngine, suite: Suite, test: &Test) {
         source: Scattered(source.chunks(piece_bytes.max(1)).map(<[u8]>::to_vec).collect()),
         destination: vec![9; room],
     };
-    let units = |len: usize| {
-        [Unit::new(nonce(test), 0..len, 0).with(&test.aad).unwrap()].into_iter().collect()
-    };
+    let units =
+        |len: usize| [Unit::new(nonce(test), 0..len, 0).with(&test.aad)].into_iter().collect();
     let text_len = test.ct.len();
     for payload in [
         apart(&sealed, usize::MAX, text_len),

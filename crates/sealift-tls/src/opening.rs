@@ -106,7 +106,7 @@ impl Opening {
             let (nonce, associated, associated_bytes) = self.place(record, room)?;
             let text_at = at + HEADER_BYTES + self.epoch.layout.explicit_bytes();
             at += record.len();
-            units.push(Unit::new(nonce, text_at..at, to).with(&associated[..associated_bytes])?);
+            units.push(Unit::new(nonce, text_at..at, to).with(&associated[..associated_bytes]));
             to += room;
         }
         Ok(at - whole.start)

@@ -115,7 +115,7 @@ impl Sealing {
         at: usize,
     ) -> Result<Unit> {
         let record = self.begin(ContentType::ApplicationData, from.len(), &mut into[at..])?;
-        let unit = Unit::new(record.nonce, from, at + record.text_at).with(record.associated())?;
+        let unit = Unit::new(record.nonce, from, at + record.text_at).with(record.associated());
         Ok(match record.suffix() {
             [content] => unit.ending(*content, 0),
             _ => unit,

@@ -156,6 +156,6 @@ impl Planner {
         if !ends_so.is_empty() {
             unit = unit.ending(23, 0);
         }
-        Message { unit: unit.with(&associated).unwrap(), ends }
+        Message { unit: unit.with(&associated), ends }
     }
 }

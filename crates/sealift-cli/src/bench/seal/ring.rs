@@ -222,8 +222,7 @@ impl Lane {
             self.number += 1;
             let nonce = Nonce::of(&[0; NONCE_BYTES], self.number);
             let (from, to) = (at * payload_bytes, at * (payload_bytes + TAG_BYTES));
-            let unit = Unit::new(nonce, from..from + payload_bytes, to).with(&ASSOCIATED);
-            units.push(unit.map_err(|error| error.to_string())?);
+            units.push(Unit::new(nonce, from..from + payload_bytes, to).with(&ASSOCIATED));
         }
         let job = Job::seal(&self.key, payload, units, self.number);
         job.map_err(|refused| refused.error.to_string())
