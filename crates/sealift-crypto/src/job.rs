@@ -29,7 +29,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::key::{Key, Nonce};
@@ -159,8 +158,9 @@ impl Unit {
     }
 }
 
-/// The messages of a job, in the order of their places in the destination.
-pub type Units = SmallVec<[Unit; 1]>;
+/// The messages of a job, in the order of their places in the destination. Their memory comes back
+/// with the job, to be used for the next one.
+pub type Units = Vec<Unit>;
 
 /// Which way a job goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,18 +226,23 @@ impl<S: Source, D: Destination> Job<S, D> {
     fn new(
         key: &Key,
         direction: Direction,
-        mut payload: Payload<S, D>,
+        payload: Payload<S, D>,
         units: Units,
         tag: u64,
     ) -> Result<Self, Box<Refused<S, D>>> {
-        let checked = check(&mut payload, &units, direction, key.suite());
-        let counted = checked.and_then(|()| match direction {
-            Direction::Seal => key.count_seals(units.len() as u64),
-            Direction::Open => key.may_open(),
-        });
-        match counted {
-            Ok(()) => Ok(Self { tag, key: key.clone(), direction, payload, units }),
-            Err(error) => Err(Box::new(Refused { payload, units, error })),
+        let mut job = Self { tag, key: key.clone(), direction, payload, units };
+        match job.admit() {
+            Ok(()) => Ok(job),
+            Err(error) => Err(Box::new(Refused { payload: job.payload, units: job.units, error })),
+        }
+    }
+
+    /// Counts it on its key, if every unit has its place.
+    fn admit(&mut self) -> Result<()> {
+        check(&mut self.payload, &self.units, self.direction, self.key.suite())?;
+        match self.direction {
+            Direction::Seal => self.key.count_seals(self.units.len() as u64),
+            Direction::Open => self.key.may_open(),
         }
     }
 

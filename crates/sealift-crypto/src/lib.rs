@@ -22,7 +22,7 @@
 //! let unit = Unit::new(Nonce([0; 12]), 0..5, 0).with(b"header");
 //!
 //! let mut engine = Inline::new();
-//! let mut jobs = VecDeque::from([Job::seal(&key, payload, [unit].into_iter().collect(), 1)?]);
+//! let mut jobs = VecDeque::from([Job::seal(&key, payload, vec![unit], 1)?]);
 //! engine.submit(&mut jobs);
 //! let mut done = VecDeque::new();
 //! engine.poll(&mut done);

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sealift_crypto::{
-    Done, Engine, Inline, Job, Key, Limits, Nonce, Payload, Router, Suite, TAG_BYTES, Unit, Workers,
+    Done, Engine, Inline, Job, Key, Limits, Nonce, Payload, Router, Suite, TAG_BYTES, Unit, Units,
+    Workers,
 };
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -38,12 +39,13 @@ const ROUNDS: usize = 8;
 const JOBS: u64 = 5_000;
 const TEXT: &[u8] = &[7; 2048];
 
-type Pages = VecDeque<Vec<u8>>;
+/// What a job is made of, and gives back.
+type Memory = (Vec<u8>, Units);
 
 struct Cycle<E> {
     engine: E,
     key: Key,
-    pages: Pages,
+    memory: VecDeque<Memory>,
     jobs: VecDeque<Job<&'static [u8], Vec<u8>>>,
     done: VecDeque<Done<&'static [u8], Vec<u8>>>,
     messages: u64,
@@ -53,22 +55,23 @@ impl<E: Engine<&'static [u8], Vec<u8>>> Cycle<E> {
     fn new(engine: E) -> Self {
         let suite = Suite::Aes128Gcm;
         let key = Key::new(suite, &[3; 16], Limits::tls(suite)).unwrap();
-        let pages = (0..64).map(|_| vec![0; TEXT.len() + TAG_BYTES]).collect();
+        let one = |_| (vec![0; TEXT.len() + TAG_BYTES], Units::new());
+        let memory = (0..64).map(one).collect();
         let (jobs, done) = (VecDeque::with_capacity(64), VecDeque::with_capacity(1024));
-        Self { engine, key, pages, jobs, done, messages: 0 }
+        Self { engine, key, memory, jobs, done, messages: 0 }
     }
 
     fn turn(&mut self) {
         for at in 0..JOBS {
-            if let Some(destination) = self.pages.pop_front() {
-                let unit = Unit::new(Nonce::of(&[0; 12], self.messages), 0..TEXT.len(), 0);
+            if let Some((destination, mut units)) = self.memory.pop_front() {
+                units.clear();
+                units.push(Unit::new(Nonce::of(&[0; 12], self.messages), 0..TEXT.len(), 0));
                 let payload = Payload::Apart { source: TEXT, destination };
-                let units = std::iter::once(unit).collect();
                 self.jobs.push_back(Job::seal(&self.key, payload, units, at).unwrap());
                 self.messages += 1;
             }
             // Sometimes a lot comes at once, and sometimes the caller sleeps.
-            if at % 30 == 0 || self.pages.is_empty() {
+            if at % 30 == 0 || self.memory.is_empty() {
                 self.engine.submit(&mut self.jobs);
                 self.engine.wait(Instant::now() + Duration::from_millis(1));
             }
@@ -83,8 +86,10 @@ impl<E: Engine<&'static [u8], Vec<u8>>> Cycle<E> {
         self.engine.poll(&mut self.done);
         for done in self.done.drain(..) {
             done.result.unwrap();
-            let Payload::Apart { destination, .. } = done.job.into_parts().0 else { panic!() };
-            self.pages.push_back(destination);
+            let (Payload::Apart { destination, .. }, units) = done.job.into_parts() else {
+                panic!()
+            };
+            self.memory.push_back((destination, units));
         }
     }
 
