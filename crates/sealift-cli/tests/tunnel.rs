@@ -3,12 +3,13 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
+use std::process::ChildStderr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 use support::*;
@@ -325,38 +326,105 @@ fn a_signal_ends_what_has_not_begun_to_serve() {
     assert_eq!(tunnel.finish().status.signal(), Some(15));
 }
 
+/// A tunnel that may have so many open files, and what it said before it listened.
+fn short_of_files(files: usize, url: &str, pin: &str) -> (Running, BufReader<ChildStderr>, String) {
+    let mut command = quiet("prlimit");
+    command.args([&format!("--nofile={files}:{files}"), env!("CARGO_BIN_EXE_sealift"), "tunnel"]);
+    let mut tunnel = start(command.args(["tcp://127.0.0.1:0", url, "--pin", pin]));
+    let mut said = BufReader::new(tunnel.child().stderr.take().unwrap());
+    let mut lines = String::new();
+    while !lines.contains("listening on") {
+        assert!(said.read_line(&mut lines).unwrap() > 0, "{lines}");
+    }
+    (tunnel, said, lines)
+}
+
+#[test]
+fn no_more_are_accepted_than_there_are_files_for() {
+    if let Some(why) = missing("prlimit") {
+        return skip("no_more_are_accepted_than_there_are_files_for", &why);
+    }
+    let program = Program::echo(60);
+    let (opening, pin) = opening_tunnel(&program.url(), &[]);
+    let url = format!("tls://127.0.0.1:{}", opening.port);
+    let (sealing, mut said, lines) = short_of_files(64, &url, &pin);
+    let room =
+        "sealift: the limit of open files, 64, has room for 4 connections at a time, not 1024;";
+    assert!(lines.starts_with(room), "{lines}");
+    let port = lines.trim().rsplit(':').next().unwrap().parse().unwrap();
+    let clients: Vec<TcpStream> = (0..60).map(|_| connect(port)).collect();
+    for mut client in &clients {
+        client.write_all(b"a").unwrap();
+    }
+    // Those behind come when those before have gone, and none is lost.
+    for (number, mut client) in clients.into_iter().enumerate() {
+        let mut answer = [0];
+        client.read_exact(&mut answer).unwrap_or_else(|error| panic!("{number}: {error}"));
+    }
+    program.finish();
+    sealing.signal("TERM");
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!((sealing.finish().status.code(), rest.as_str()), (Some(0), ""));
+}
+
+/// The first descriptor that a process does not have.
+fn first_free(process: u32) -> usize {
+    let has = |at: &usize| std::fs::symlink_metadata(format!("/proc/{process}/fd/{at}")).is_ok();
+    (0..).find(|at| !has(at)).unwrap()
+}
+
+/// The processor time that a process has taken, in ticks, of which a second has a hundred.
+fn ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
 #[test]
 fn too_many_open_files_are_said_once_and_waited_for() {
     if let Some(why) = missing("prlimit") {
         return skip("too_many_open_files_are_said_once_and_waited_for", &why);
     }
-    // More than come: nobody else may get its port.
-    let program = Program::echo(10_000);
+    let program = Program::echo(10);
     let (opening, pin) = opening_tunnel(&program.url(), &[]);
-    let url = format!("tls://127.0.0.1:{}", opening.port);
-    let mut command = quiet("prlimit");
-    command.args(["--nofile=64:64", env!("CARGO_BIN_EXE_sealift"), "tunnel"]);
-    let mut sealing = listen(command.args(["tcp://127.0.0.1:0", &url, "--pin", &pin]));
-    let clients: Vec<TcpStream> = (0..60).map(|_| connect(sealing.port)).collect();
-    let is_said = |line: &str| line.contains("Too many open files; raise the limit of open files");
-    let mut line = sealing.line();
-    while !line.starts_with("sealift: accept on tcp://127.0.0.1:") {
-        // A connection that was accepted could not be opened.
-        assert!(line.starts_with("sealift: connection from ") && is_said(&line), "{line}");
-        line = sealing.line();
+    let mut sealing = sealing_tunnel(opening.port, &pin, &[]);
+    let mut ask = |client: &mut TcpStream| {
+        client.write_all(b"a").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    };
+    let mut client = connect(sealing.port);
+    ask(&mut client);
+    // From now on there are none, whatever it was given at its start.
+    let process = sealing.running.id();
+    let limit = |files: usize| {
+        let (files, process) = (format!("--nofile={files}:"), process.to_string());
+        assert!(run(quiet("prlimit").args(["--pid", &process, &files])).status.success());
+    };
+    limit(first_free(process));
+    let mut late: Vec<TcpStream> = (0..3).map(|_| connect(sealing.port)).collect();
+    let line = sealing.line();
+    let accept =
+        format!("sealift: accept on tcp://127.0.0.1:{}: Too many open files", sealing.port);
+    assert!(
+        line.starts_with(&accept) && line.ends_with("; until then further ones wait\n"),
+        "{line}"
+    );
+    let before = ticks(process);
+    for _ in 0..10 {
+        thread::sleep(Duration::from_millis(100));
+        ask(&mut client);
     }
-    assert!(is_said(&line), "{line}");
-    drop(clients);
-    let begun = Instant::now();
-    loop {
-        let mut client = connect(sealing.port);
-        let mut answer = [0];
-        let written = client.write_all(b"a");
-        if written.and_then(|()| client.read_exact(&mut answer)).is_ok() {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20));
-    }
+    let taken = ticks(process) - before;
+    assert!(taken < 50, "{taken} ticks to wait for a second");
+    limit(1000);
+    late.iter_mut().for_each(&mut ask);
+    drop((client, late));
+    sealing.running.signal("TERM");
+    let output = sealing.finish();
+    let words = stderr(&output);
+    let waits = |line: &str| line.starts_with("sealift: no longer listening; waiting for");
+    assert!(output.status.success() && words.lines().all(waits), "{words}");
 }
 
 #[test]
@@ -366,10 +434,10 @@ fn what_is_readable_by_others_is_warned_of() {
         let insecure = ["tls://127.0.0.1:9", "--insecure"];
         let tunnel = start(command.args(["tunnel", listens]).args(insecure));
         let mut tunnel = tunnel;
-        let mut said = std::io::BufReader::new(tunnel.child().stderr.take().unwrap());
+        let mut said = BufReader::new(tunnel.child().stderr.take().unwrap());
         let mut lines = String::new();
         while !lines.contains("listening on") {
-            assert!(std::io::BufRead::read_line(&mut said, &mut lines).unwrap() > 0, "{lines}");
+            assert!(said.read_line(&mut lines).unwrap() > 0, "{lines}");
         }
         assert!(lines.starts_with("sealift: warning: --insecure: whoever answers"), "{lines}");
         assert_eq!(lines.contains("is plain: whoever is on that network"), is_warned, "{lines}");

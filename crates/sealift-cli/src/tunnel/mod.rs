@@ -15,6 +15,7 @@ mod buffers;
 mod carry;
 mod complaints;
 mod figures;
+mod files;
 mod latencies;
 mod metrics;
 mod opening;
@@ -31,7 +32,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -74,6 +74,8 @@ struct Sides {
 #[derive(Debug)]
 struct Tunnel {
     opening: Opening,
+    /// Connections at a time.
+    most: u32,
     /// Visitors that are not let in yet.
     outside: Gauge,
     sides: Sides,
@@ -109,7 +111,7 @@ fn try_run(
     let role = Role::new(&args.trust, args.sealed(), !args.seals(), terminal)?;
     // Neither of the two is plain TCP, and `args` has refused it before.
     let Some(role) = role else { return Ok(None) };
-    raise_limit();
+    let most = files::places(args, terminal);
     // An engine that is not to be had is told before anybody comes.
     drop(sealing_engine(args.engine)?);
     // Before anybody is told where to come.
@@ -134,6 +136,7 @@ fn try_run(
     let opening = Opening::new(role, got.clone(), args);
     let tunnel = Arc::new(Tunnel {
         opening,
+        most,
         outside: Gauge::default(),
         sides: Sides { plain, sealed },
         buffers: Arc::default(),
@@ -181,13 +184,6 @@ fn try_threads(count: usize) -> io::Result<()> {
     })
 }
 
-/// A connection has several descriptors: as many as this process may have are just enough.
-fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it stays as it was, there are fewer connections.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}
-
 impl Tunnel {
     /// Takes connections until it is told to stop, and waits for the last to end. The signal that
     /// cut some short, if one did.
@@ -198,7 +194,7 @@ impl Tunnel {
         terminal: &Terminal,
     ) -> Option<i32> {
         self.stages.serve();
-        let most = args.max_connections;
+        let most = self.most;
         let places = Arc::new(Semaphore::new(most as usize));
         let watched = tokio::spawn(watch(self.figures.clone(), terminal.clone()));
         tokio::select! {
@@ -230,7 +226,7 @@ impl Tunnel {
     async fn welcome(self: Arc<Self>, mut arrivals: Arrivals, places: Arc<Semaphore>) {
         loop {
             if places.available_permits() == 0 {
-                tracing::debug!("no place for further connections: --max-connections");
+                tracing::debug!(most = self.most, "no place for further connections");
             }
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let visitor = arrivals.next(&self.complaints).await;
