@@ -449,12 +449,32 @@ fn two_sides_of_a_kind_are_wrong_usage() {
     for (listens, target, why) in [
         ("tcp://127.0.0.1:1", "tcp://127.0.0.1:2", "nothing would be sealed"),
         ("unix:/tmp/no", "tcp://127.0.0.1:2", "nothing would be sealed"),
-        ("tls://127.0.0.1:1", "tls://127.0.0.1:2", "one of LISTEN and TARGET must be plain"),
+        (
+            "tls://127.0.0.1:1",
+            "tls://127.0.0.1:2",
+            "run two tunnels with tcp://127.0.0.1:PORT between",
+        ),
     ] {
         let output = run(sealift().args(["tunnel", listens, target]));
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(why), "{}", stderr(&output));
     }
+}
+
+/// What is advised where both sides are to be `tls://`.
+#[test]
+fn two_tunnels_carry_tls_on_to_tls() {
+    let program = Program::echo(1);
+    let (far, far_pin) = opening_tunnel(&program.url(), &[]);
+    let inner = sealing_tunnel(far.port, &far_pin, &[]);
+    let (outer, pin) = opening_tunnel(&format!("tcp://127.0.0.1:{}", inner.port), &[]);
+    let near = sealing_tunnel(outer.port, &pin, &[]);
+    let mut client = connect(near.port);
+    client.write_all(&pattern(0, 300_000)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let (read, end) = read_all(&client);
+    assert!(end == Ok(()) && read == pattern(0, 300_000), "{} bytes, {end:?}", read.len());
+    program.finish();
 }
 
 #[test]

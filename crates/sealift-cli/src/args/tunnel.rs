@@ -13,7 +13,8 @@ use crate::terminal::shown;
 ///
 /// Takes every connection that comes to LISTEN on to TARGET, until it is told to stop. One of the
 /// two is tls://, the other tcp:// or unix:. Two tunnels make a sealed way between two programs
-/// that know nothing of it; one is enough where the other end speaks TLS by itself.
+/// that know nothing of it; one is enough where the other end speaks TLS by itself. Where both
+/// LISTEN and TARGET are to be tls://, run two, with tcp://127.0.0.1:PORT between them.
 ///
 /// Each direction of a connection goes its own way: where one ends, its end is carried across
 /// (over TLS as close_notify) and the other goes on. Only an end is shown as one: if a side is
@@ -118,7 +119,8 @@ impl TunnelArgs {
                 Err(text.to_owned())
             }
             (true, true) => {
-                let text = "both sides are tls://: one of LISTEN and TARGET must be plain";
+                let text = "both sides are tls://, and --pin, --ca and --cert are for one: run two \
+                            tunnels with tcp://127.0.0.1:PORT between them";
                 Err(text.to_owned())
             }
             (listens, _) => self.trust.check(self.sealed(), listens),
