@@ -2,14 +2,20 @@
 //! random moments: the program that receives gets everything and an end, or an error, and never an
 //! end with less.
 //!
+//! Some mishaps come early, within the handshake or soon after it. The others wait until each
+//! program that receives has got most of what was sent until then: a tunnel that carries nothing
+//! fails.
+//!
 //! The seed is printed; with `SEALIFT_SEED` it is given.
 
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use support::*;
@@ -22,7 +28,7 @@ const CONNECTIONS: usize = 4;
 const ROUNDS: usize = 25;
 
 /// What happens to all connections of a round.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mishap {
     /// The end of the stream between the tunnels, as if it were over.
     Cut,
@@ -48,6 +54,45 @@ const MISHAPS: [Mishap; 7] = [
     Mishap::ReceiverGone,
 ];
 
+impl Mishap {
+    /// Whether it happens between the tunnels.
+    fn is_between(self) -> bool {
+        matches!(self, Self::Cut | Self::Reset | Self::Stall)
+    }
+}
+
+/// What has moved in a round.
+#[derive(Default)]
+struct Moved {
+    /// What each receiving program has got.
+    arrived: [AtomicUsize; CONNECTIONS],
+    /// What each of them is to have got before anything happens.
+    least: usize,
+    /// Connections between the tunnels that carried all that they were to carry until then.
+    struck: AtomicUsize,
+}
+
+impl Moved {
+    /// `bytes` are sent until the mishap, at least a quarter of them on each connection. The last
+    /// record may not be whole, and there are handshakes, headers and tags.
+    fn before(bytes: usize) -> Arc<Self> {
+        let least = (bytes / CONNECTIONS / 100 * 99).saturating_sub(20_000);
+        Arc::new(Self { least, ..Self::default() })
+    }
+
+    fn is_enough(&self) -> bool {
+        self.arrived.iter().all(|bytes| bytes.load(Ordering::SeqCst) >= self.least)
+    }
+
+    /// Waits until it is time. The round fails if that took too long.
+    fn wait(&self) {
+        let late = Instant::now() + Duration::from_secs(30);
+        while !self.is_enough() && Instant::now() < late {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// Closes a connection as a program does that dies.
 fn reset(socket: &TcpStream) {
     sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
@@ -56,31 +101,38 @@ fn reset(socket: &TcpStream) {
 }
 
 /// The way between the two tunnels, which `mishap` hits after so many bytes.
-fn relay(to: u16, most: usize, mishap: Mishap) -> u16 {
+fn relay(to: u16, most: usize, mishap: Mishap, moved: &Arc<Moved>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let moved = moved.clone();
     thread::spawn(move || {
         for (number, from) in listener.incoming().enumerate() {
             let from = from.unwrap();
             // It may have been killed before.
             let Ok(to) = TcpStream::connect(("127.0.0.1", to)) else { continue };
             // Each at another moment.
-            let bytes = most / (number + 1);
-            thread::spawn(move || carry(&from, &to, bytes, mishap));
+            let (bytes, moved) = (most / (number + 1), moved.clone());
+            thread::spawn(move || carry(&from, &to, bytes, mishap, &moved));
         }
     });
     port
 }
 
 /// Carries everything back, and `bytes` forward before `mishap` happens; the rest if it still can.
-fn carry(mut from: &TcpStream, mut to: &TcpStream, bytes: usize, mishap: Mishap) {
+fn carry(mut from: &TcpStream, mut to: &TcpStream, bytes: usize, mishap: Mishap, moved: &Moved) {
     let (mut back_from, mut back_to) = (to.try_clone().unwrap(), from.try_clone().unwrap());
     let back = thread::spawn(move || {
         // Ends with either of them, however they end.
         let _ = std::io::copy(&mut back_from, &mut back_to);
         let _ = back_to.shutdown(Shutdown::Write);
     });
-    let _ = std::io::copy(&mut from.take(bytes as u64), &mut to);
+    let carried = std::io::copy(&mut from.take(bytes as u64), &mut to);
+    if mishap.is_between() {
+        // Perhaps there was less, and the end.
+        let has_all = carried.is_ok_and(|carried| carried >= bytes.min(LEN) as u64);
+        moved.struck.fetch_add(usize::from(has_all), Ordering::SeqCst);
+        moved.wait();
+    }
     match mishap {
         Mishap::Cut => drop(to.shutdown(Shutdown::Write)),
         Mishap::Reset => [from, to].into_iter().for_each(reset),
@@ -105,7 +157,13 @@ fn content(number: usize) -> Vec<u8> {
 }
 
 /// A program that sends `LEN` bytes and ends, if it is not reset before; and what came of it.
-fn sender(number: usize, mut stream: TcpStream, reset_after: Option<usize>) -> JoinHandle<()> {
+fn sender(
+    number: usize,
+    mut stream: TcpStream,
+    reset_after: Option<usize>,
+    moved: &Arc<Moved>,
+) -> JoinHandle<()> {
+    let moved = moved.clone();
     thread::spawn(move || {
         let sent = content(number);
         let most = reset_after.unwrap_or(LEN);
@@ -113,7 +171,10 @@ fn sender(number: usize, mut stream: TcpStream, reset_after: Option<usize>) -> J
             return;
         }
         match reset_after {
-            Some(_) => reset(&stream),
+            Some(_) => {
+                moved.wait();
+                reset(&stream);
+            }
             None => {
                 let _ = stream.shutdown(Shutdown::Write);
                 // Until the other end has ended, too.
@@ -126,15 +187,23 @@ fn sender(number: usize, mut stream: TcpStream, reset_after: Option<usize>) -> J
 /// What the receiving program got, and how it ended.
 type Received = (Vec<u8>, Result<(), ErrorKind>);
 
-fn receiver(visitor: TcpStream, gone_after: Option<usize>) -> Received {
+/// Counts what arrives.
+struct Counted<'a, R>(R, &'a AtomicUsize);
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.read(into)?;
+        self.1.fetch_add(count, Ordering::SeqCst);
+        Ok(count)
+    }
+}
+
+fn receiver(visitor: TcpStream, gone_after: Option<usize>, arrived: &AtomicUsize) -> Received {
+    let visitor = Counted(patient(visitor), arrived);
     match gone_after {
-        None => read_all(patient(visitor)),
-        Some(most) => {
-            let mut read = Vec::new();
-            let _ = (&visitor).take(most as u64).read_to_end(&mut read);
-            // With bytes unread, closing resets.
-            (read, Err(ErrorKind::Other))
-        }
+        None => read_all(visitor),
+        // With bytes unread, closing resets.
+        Some(most) => (read_all(visitor.take(most as u64)).0, Err(ErrorKind::Other)),
     }
 }
 
@@ -144,16 +213,18 @@ fn round(number: usize, mishap: Mishap, bytes: usize) -> usize {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = format!("tcp://{}", listener.local_addr().unwrap());
     let (opening, pin) = opening_tunnel(&target, &["--timeout", "5s"]);
-    let between = relay(opening.port, bytes, mishap);
+    let before_end = bytes.min(LEN - 1);
+    let moved = Moved::before(before_end);
+    let between = relay(opening.port, bytes, mishap, &moved);
     let engine = ["auto", "workers"][number % 2];
     let sealing = sealing_tunnel(between, &pin, &["--timeout", "5s", "--engine", engine]);
-    let before_end = bytes.min(LEN - 1);
     let reset_after = matches!(mishap, Mishap::SenderReset).then_some(before_end);
     let gone_after = matches!(mishap, Mishap::ReceiverGone).then_some(before_end);
-    let senders = (0..CONNECTIONS).map(|at| sender(at, connect(sealing.port), reset_after));
+    let senders = (0..CONNECTIONS).map(|at| sender(at, connect(sealing.port), reset_after, &moved));
     let senders: Vec<_> = senders.collect();
     // Those whose mishap comes before the target hears of them never arrive.
     listener.set_nonblocking(true).unwrap();
+    let counts = moved.clone();
     let receivers = thread::spawn(move || {
         let mut receivers = Vec::new();
         let has_ended = |senders: &[JoinHandle<()>]| senders.iter().all(JoinHandle::is_finished);
@@ -161,7 +232,9 @@ fn round(number: usize, mishap: Mishap, bytes: usize) -> usize {
             let is_last_look = has_ended(&senders);
             while let Ok((visitor, _)) = listener.accept() {
                 visitor.set_nonblocking(false).unwrap();
-                receivers.push(thread::spawn(move || receiver(visitor, gone_after)));
+                let (counts, at) = (counts.clone(), receivers.len());
+                let receiving = move || receiver(visitor, gone_after, &counts.arrived[at]);
+                receivers.push(thread::spawn(receiving));
             }
             if is_last_look {
                 break receivers;
@@ -175,7 +248,8 @@ fn round(number: usize, mishap: Mishap, bytes: usize) -> usize {
         _ => None,
     };
     if let Some(victim) = victim {
-        thread::sleep(Duration::from_micros(bytes as u64 / 20));
+        thread::sleep(Duration::from_micros(bytes as u64 % 5000));
+        moved.wait();
         victim.running.signal("KILL");
     }
     let (mut whole, mut has_come) = (0, [false; CONNECTIONS]);
@@ -196,7 +270,10 @@ fn round(number: usize, mishap: Mishap, bytes: usize) -> usize {
             Err(_) => {}
         }
     }
-    if matches!(mishap, Mishap::Stall) {
+    assert!(moved.is_enough(), "{round}: {:?} of {} arrived", moved.arrived, moved.least);
+    let struck = moved.struck.load(Ordering::SeqCst);
+    assert!(!mishap.is_between() || struck == CONNECTIONS, "{round}: only {struck} got so far");
+    if mishap == Mishap::Stall {
         assert_eq!(whole, CONNECTIONS, "{round}");
     }
     whole
@@ -207,9 +284,15 @@ fn a_part_is_never_taken_for_the_whole() {
     let mut random = Random::new("a_part_is_never_taken_for_the_whole");
     let mut whole = 0;
     for number in 0..ROUNDS {
-        // Often within the handshake, which is some two kilobytes.
-        let most = [3000, 100_000, LEN + LEN / 100][random.below(3)];
-        let bytes = random.below(most);
+        // Each kind by turns late and early, then often within the handshake, which is some two
+        // kilobytes.
+        let bytes = match number / MISHAPS.len() % 2 {
+            0 => 200_000 + random.below(LEN + LEN / 100 - 200_000),
+            _ => {
+                let most = [3000, 100_000][random.below(2)];
+                random.below(most)
+            }
+        };
         whole += round(number, MISHAPS[number % MISHAPS.len()], bytes);
     }
     println!("{whole} of {} arrived", ROUNDS * CONNECTIONS);
