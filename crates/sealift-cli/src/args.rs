@@ -22,7 +22,7 @@ use crate::failure::{Action, Failure};
 use crate::quantity::{parse_duration, parse_sample};
 use crate::terminal::shown;
 pub(crate) use bench::{Bench, BenchSealArgs, BenchSendArgs, BenchTlsArgs, ReportArgs, SampleArgs};
-pub(crate) use engine::EngineArg;
+pub(crate) use engine::{EngineArg, SealingArgs};
 pub(crate) use trust::TrustArgs;
 pub(crate) use tunnel::TunnelArgs;
 
@@ -150,7 +150,7 @@ impl Cli {
             return Err(Self::command().error(ErrorKind::ValueValidation, text));
         }
         if let Command::Send(args) = &self.command
-            && args.engine != EngineArg::Auto
+            && args.sealing.engine != EngineArg::Auto
             && !matches!(url, Endpoint::Tls { .. })
         {
             let text = format!("--engine is for tls:// only: {url} is not sealed");
@@ -228,9 +228,8 @@ pub(crate) struct SendArgs {
     /// How to hand bytes to the kernel
     #[arg(long, value_name = "BACKEND", default_value = "auto")]
     pub(crate) backend: BackendArg,
-    /// Over tls://, what seals
-    #[arg(long, value_name = "ENGINE", default_value = "auto")]
-    pub(crate) engine: EngineArg,
+    #[command(flatten)]
+    pub(crate) sealing: SealingArgs,
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
@@ -316,12 +315,20 @@ pub(crate) struct TransferArgs {
     /// spent waiting for this end's own source or destination does not count.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) idle_timeout: Option<Duration>,
-    /// Print the figures of the transfer to standard error at the end
+    #[command(flatten)]
+    pub(crate) outcome: OutcomeArgs,
+}
+
+/// How the outcome is told.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct OutcomeArgs {
+    /// Print the figures to standard error at the end
     #[arg(long)]
     pub(crate) stats: bool,
     /// Print the outcome as one JSON object to standard output at the end
     ///
-    /// With `receive URL -` to standard error. On failure it has the key `error`.
+    /// To standard error, where what is received goes to standard output. On failure it has the key
+    /// `error`.
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]

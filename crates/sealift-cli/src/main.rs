@@ -49,9 +49,11 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Send(args) => transfer::send(&args, &Terminal::new(args.transfer.words)),
-        Command::Receive(args) => transfer::receive(&args, &Terminal::new(args.transfer.words)),
-        Command::Tunnel(args) => tunnel::run(&args, &Terminal::new(args.words)),
+        Command::Send(args) => transfer::send(&args, &Terminal::new(args.transfer.outcome.words)),
+        Command::Receive(args) => {
+            transfer::receive(&args, &Terminal::new(args.transfer.outcome.words))
+        }
+        Command::Tunnel(args) => tunnel::run(&args, &Terminal::new(args.outcome.words)),
         Command::Probe(args) => probe::run(&args),
         Command::Bench(Bench::Send(args)) => {
             bench::run_send(&args, &Terminal::new(args.report.words))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{EngineArg, TrustArgs, WordsArgs, parse_time, url_parser};
+use super::{OutcomeArgs, SealingArgs, TrustArgs, parse_time, url_parser};
 use crate::endpoint::Endpoint;
 use crate::terminal::shown;
 
@@ -61,27 +61,15 @@ pub(crate) struct TunnelArgs {
     /// How long connections may take to end by themselves after SIGINT or SIGTERM
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30s")]
     pub(crate) grace: Duration,
-    /// What seals
-    ///
-    /// Every connection has an engine of its own: workers, which are threads, are for few
-    /// connections with much to send.
-    #[arg(long, value_name = "ENGINE", default_value = "auto")]
-    pub(crate) engine: EngineArg,
+    #[command(flatten)]
+    pub(crate) sealing: SealingArgs,
     /// Tell Prometheus the figures, at /metrics of PORT, of this machine only, or of ADDRESS:PORT
     ///
     /// Whoever can connect there can read them. Port 0 is any free one, which is printed.
     #[arg(long, value_name = "ADDR", value_parser = metrics_address)]
     pub(crate) metrics: Option<SocketAddr>,
-    /// Print the figures of the tunnel to standard error at the end
-    #[arg(long)]
-    pub(crate) stats: bool,
-    /// Print the outcome as one JSON object to standard output at the end
-    ///
-    /// On failure it has the key `error`.
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) words: WordsArgs,
+    pub(crate) outcome: OutcomeArgs,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
 }

@@ -26,7 +26,7 @@ mod target;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use crate::args::{EngineArg, ReceiveArgs, SendArgs, TransferArgs, TrustArgs};
+use crate::args::{EngineArg, OutcomeArgs, ReceiveArgs, SendArgs, TrustArgs};
 use crate::cleanup;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
@@ -50,9 +50,9 @@ const KERNEL_COPIES: f64 = 2.0;
 /// Sends SRC to URL.
 pub(crate) fn send(args: &SendArgs, terminal: &Terminal) -> Result<(), Failure> {
     let mut report = Report::new("send", args.url.to_string());
-    let outcome = check_report(args.transfer.json, false)
+    let outcome = check_report(args.transfer.outcome.json, false)
         .and_then(|()| try_send(args, terminal, &mut report));
-    conclude(&args.transfer, terminal, report, outcome, false)
+    conclude(args.transfer.outcome, terminal, report, outcome, false)
 }
 
 fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result<String, Failure> {
@@ -62,7 +62,7 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
     report.file = source.name().to_owned();
     let role = Role::new(&args.trust, &args.url, args.listen, terminal)?;
     let (backend, timeout) = (args.backend.forced(), args.transfer.timeout);
-    let (engine, ktls) = (args.engine, args.trust.ktls());
+    let (engine, ktls) = (args.sealing.engine, args.trust.ktls());
     let ready = |role| Handshake::new(role, backend, engine, ktls, timeout);
     let handshake = role.as_ref().map(ready).transpose()?;
     let progress = Progress::new(terminal, source.size());
@@ -168,9 +168,9 @@ fn send_sealed(
 pub(crate) fn receive(args: &ReceiveArgs, terminal: &Terminal) -> Result<(), Failure> {
     let mut report = Report::new("receive", args.url.to_string());
     let to_stdout = target::is_standard_output(&args.destination);
-    let outcome = check_report(args.transfer.json, to_stdout)
+    let outcome = check_report(args.transfer.outcome.json, to_stdout)
         .and_then(|()| try_receive(args, terminal, &mut report));
-    conclude(&args.transfer, terminal, report, outcome, to_stdout)
+    conclude(args.transfer.outcome, terminal, report, outcome, to_stdout)
 }
 
 fn try_receive(
@@ -274,7 +274,7 @@ pub(crate) fn check_report(json: bool, stdout_has_data: bool) -> Result<(), Fail
 
 /// Reports on the transfer, however it went.
 fn conclude(
-    args: &TransferArgs,
+    args: OutcomeArgs,
     terminal: &Terminal,
     mut report: Report,
     outcome: Result<String, Failure>,

@@ -88,17 +88,13 @@ impl Carry {
     }
 
     /// Carries on; ready at the end.
-    pub(super) fn poll<R, W>(
+    pub(super) fn poll(
         &mut self,
-        from: &mut R,
-        to: &mut W,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut impl Sink,
         buffers: &Arc<Buffers>,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>>
-    where
-        R: AsyncRead + Unpin,
-        W: Sink,
-    {
+    ) -> Poll<Result<(), Broken>> {
         for _ in 0..MOST_STEPS {
             match &self.step {
                 Step::Reading => ready!(self.poll_read(from, to, buffers, context))?,
@@ -115,17 +111,13 @@ impl Carry {
         Poll::Pending
     }
 
-    fn poll_read<R, W>(
+    fn poll_read(
         &mut self,
-        from: &mut R,
-        to: &mut W,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut impl Sink,
         buffers: &Arc<Buffers>,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>>
-    where
-        R: AsyncRead + Unpin,
-        W: Sink,
-    {
+    ) -> Poll<Result<(), Broken>> {
         let mut buffer = buffers.take();
         let mut into = ReadBuf::new(buffer.room());
         let read = Pin::new(from).poll_read(context, &mut into).map_err(Broken::Source);
@@ -144,9 +136,9 @@ impl Carry {
         Poll::Pending
     }
 
-    fn poll_flush<W: AsyncWrite + Unpin>(
+    fn poll_flush(
         &mut self,
-        to: &mut W,
+        to: &mut impl Sink,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
         if self.is_unflushed {
@@ -156,9 +148,9 @@ impl Carry {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write<W: Sink>(
+    fn poll_write(
         &mut self,
-        to: &mut W,
+        to: &mut impl Sink,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
         let Step::Writing { left } = &mut self.step else { return Poll::Ready(Ok(())) };

@@ -21,7 +21,7 @@ pub(super) fn places(args: &TunnelArgs, terminal: &Terminal) -> u32 {
     // Where it stays as it was, there are fewer connections.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let Some(files) = getrlimit(Resource::Nofile).current else { return args.max_connections };
-    let has_engine = !matches!(args.engine, EngineArg::Auto | EngineArg::Inline);
+    let has_engine = !matches!(args.sealing.engine, EngineArg::Auto | EngineArg::Inline);
     let room = room(files, has_engine);
     if room < u64::from(args.max_connections) {
         terminal.notice(&format!(

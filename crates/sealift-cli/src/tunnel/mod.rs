@@ -36,7 +36,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::args::TunnelArgs;
+use crate::args::{OutcomeArgs, TunnelArgs};
 use crate::cleanup;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
@@ -90,11 +90,11 @@ pub(crate) fn run(args: &TunnelArgs, terminal: &Terminal) -> Result<(), Failure>
     let mut report = Report::new(args.listen.to_string(), args.target.to_string());
     let figures = Arc::new(Figures::new());
     let began = Instant::now();
-    let ended = check_report(args.json, false)
+    let ended = check_report(args.outcome.json, false)
         .and_then(|()| try_run(args, terminal, &figures, &mut report));
     report.take(&figures, began.elapsed());
     report.error = ended.as_ref().err().map(ToString::to_string);
-    conclude(args, terminal, &report)?;
+    conclude(args.outcome, terminal, &report)?;
     // What was cut short is told as other commands tell it: by the signal.
     ended.map(|cut_by| cut_by.into_iter().for_each(cleanup::die_of))
 }
@@ -113,7 +113,7 @@ fn try_run(
     let Some(role) = role else { return Ok(None) };
     let most = files::places(args, terminal);
     // An engine that is not to be had is told before anybody comes.
-    drop(sealing_engine(args.engine)?);
+    drop(sealing_engine(args.sealing.engine)?);
     // Before anybody is told where to come.
     let runtime = runtime().map_err(failed("threads"))?;
     let (listener, got) = listen::listen(&args.listen)?;
@@ -263,7 +263,7 @@ async fn watch(figures: Arc<Figures>, terminal: Terminal) {
 }
 
 /// Reports on the tunnel, however it ended.
-fn conclude(args: &TunnelArgs, terminal: &Terminal, report: &Report) -> Result<(), Failure> {
+fn conclude(args: OutcomeArgs, terminal: &Terminal, report: &Report) -> Result<(), Failure> {
     if report.error.is_none() && terminal.is_watched() && !args.stats {
         terminal.notice(&report.summary());
     }

@@ -83,7 +83,7 @@ impl Opening {
     /// What `args` say, listening on `listen`.
     pub(super) fn new(role: Role, listen: Endpoint, args: &TunnelArgs) -> Self {
         let (target, timeout) = (args.target.clone(), args.timeout);
-        let (engine, ktls) = (args.engine, args.trust.ktls());
+        let (engine, ktls) = (args.sealing.engine, args.trust.ktls());
         Self { role: resuming(role), listen, target, timeout, engine, ktls }
     }
 
