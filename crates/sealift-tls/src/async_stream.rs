@@ -35,8 +35,8 @@ use crate::tasks::Half;
 /// A [`TlsStream`] on a tokio runtime.
 ///
 /// Made by `connect` or `accept`, it sends by ordinary system calls unless its builder was given a
-/// ring or a backend: a ring that many tasks share would wake them all, and the runtime does not
-/// know the notifications of `MSG_ZEROCOPY`. Give each large transfer a ring to send zero-copy.
+/// ring or a backend: what was just sealed costs little to copy, and a ring that many tasks share
+/// would wake them all. Give each large transfer a ring to send zero-copy.
 #[derive(Debug)]
 pub struct AsyncTlsStream {
     stream: TlsStream,

@@ -106,9 +106,15 @@ impl TlsStreamBuilder {
         self
     }
 
-    /// For a task of a runtime: by ordinary sends, unless a ring or a backend was asked for. A ring
-    /// that tasks share would wake all of them for each one's answers, and the runtime takes
-    /// `MSG_ZEROCOPY`'s notifications for the socket's end.
+    /// For a task of a runtime: by ordinary sends, unless a ring or a backend was asked for.
+    ///
+    /// What zero-copy saves is the copy of what was just sealed, out of the cache: on a path that
+    /// drops it all, 0.02 s/GB, of the 0.38 that a server under hyper takes. For that, frames stay
+    /// with the kernel until the peer acknowledges, so that a stream has 12 of them per round trip;
+    /// each has its notification; and a ring that tasks share wakes all of them for each one's
+    /// answers. Under hyper over loopback, where the kernel copies after all, the server's processor
+    /// time against tokio-rustls's was, for 1 GiB and for 1 KiB bodies: 0.89 and 1.07 by ordinary
+    /// sends, 0.92 and 1.11 by `MSG_ZEROCOPY`, 0.83 and 1.30 by a ring.
     #[cfg(feature = "tokio")]
     pub(crate) fn on_runtime(mut self) -> Self {
         if self.ring.is_none() {
