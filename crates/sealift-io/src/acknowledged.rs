@@ -17,6 +17,16 @@ pub fn is_acknowledged(stream: impl AsFd) -> Result<bool> {
         .map_err(|errno| Error::from_call("SO_ERROR", errno))
 }
 
+/// The bytes of a stream that the other end has not acknowledged; the end of a TCP stream counts as
+/// one. Of a connection that is gone TCP keeps the number, and a unix stream does not.
+///
+/// # Errors
+/// [`Error::System`] for a socket without such a count.
+pub fn unacknowledged_bytes(stream: impl AsFd) -> Result<usize> {
+    socket::unacknowledged_bytes(stream.as_fd())
+        .map_err(|errno| Error::System { call: "ioctl(SIOCOUTQ)", errno })
+}
+
 /// How long the other end of a TCP connection has been silent although bytes were sent to it again
 /// and again; zero while it answers, however long it reads nothing. `None` once it has acknowledged
 /// everything, and for a stream that is not TCP.

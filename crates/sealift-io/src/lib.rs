@@ -68,7 +68,7 @@ mod sync;
 #[allow(unsafe_code)]
 mod sys;
 
-pub use acknowledged::{is_acknowledged, unanswered_for};
+pub use acknowledged::{is_acknowledged, unacknowledged_bytes, unanswered_for};
 #[cfg(feature = "tokio")]
 pub use alarm::Alarm;
 pub use buffer::Buffer;

@@ -13,8 +13,8 @@ use crate::transfer::tls_failed;
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Both sides ended, and the kernel at the other end has everything. What its program does with
-    /// that is not seen from here.
+    /// Both sides ended, and the kernels at both have everything. What their programs do with that
+    /// is not seen from here.
     Clean,
     /// TLS ended without close_notify.
     Truncated,

@@ -9,7 +9,8 @@
 //!    close_notify the end of the program's stream. The other direction goes on.
 //! 2. Sockets stay armed (`transfer/connection.rs`) until both directions have ended: whatever else
 //!    closes them resets both sides. So an end that a program sees is one.
-//! 3. Before a reset, what was carried already has a moment to arrive.
+//! 3. Before a reset, what was carried already has a moment to arrive; before an end is called one,
+//!    everything has arrived at both sides.
 //! 4. While a direction is stuck, nobody reads its source: that it was reset shows only in its
 //!    error. Nobody may ask for that and go on: it is told once.
 
@@ -21,7 +22,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use sealift::io::{is_acknowledged, unanswered_for};
+use sealift::io::{is_acknowledged, unacknowledged_bytes, unanswered_for};
 use sealift::tls::{AsyncTlsStream, Stats};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -45,7 +46,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SILENCE_MOST: Duration = Duration::from_secs(120);
 /// How long what was carried already may take to arrive before a reset.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
-/// How long what was carried may take to arrive after both directions have ended: nobody keeps a
+/// How long nothing of what was carried may arrive after both directions have ended: nobody keeps a
 /// place by not reading.
 const LAST_WAY: Duration = Duration::from_secs(120);
 /// The pause between two looks at what has arrived, at first and at most.
@@ -180,27 +181,30 @@ impl Pair {
         self.told = now;
     }
 
-    /// Both directions have ended: waits until the other end's kernel has everything. What is
+    /// Both directions have ended: waits until the kernels at both ends have everything. What is
     /// dropped sooner may be reset.
     async fn see_it_arrive(&mut self, sides: &Sides) -> Result<(), Mishap> {
-        let released = async {
+        let Self { plain, sealed, socket, .. } = self;
+        let missed = |source, target| {
+            move |errno: Errno| Mishap::broken(source, target, &Broken::Target(errno.into()))
+        };
+        let outward = async {
             // What it failed of is asked for next.
-            let _ = self.sealed.released().await;
-            arrived(&self.socket).await
-        };
-        let errno = match timeout(LAST_WAY, released).await {
-            Ok(Ok(())) => return Ok(()),
+            let _ = timeout(LAST_WAY, sealed.released()).await;
+            let ended = arrived(socket).await;
             // Other ends close without reading close_notify: nothing else is missing.
-            Ok(Err(_)) if self.sealed.stream().unacknowledged_bytes() == Some(0) => {
-                return Ok(());
-            }
-            Ok(Err(error)) => error
-                .errno()
-                .map_or(Errno::CONNRESET, |errno| Errno::from_raw_os_error(errno.raw())),
-            Err(_) => Errno::TIMEDOUT,
+            let lost = || sealed.stream().unacknowledged_bytes();
+            ended.or_else(|errno| heard_enough(errno, lost()))
         };
-        let broken = Broken::Target(errno.into());
-        Err(Mishap::broken(&sides.plain, &sides.sealed, &broken))
+        let inward = async {
+            let ended = arrived(plain).await;
+            ended.or_else(|errno| heard_enough(errno, plain.unacknowledged_bytes()))
+        };
+        tokio::try_join!(
+            async { outward.await.map_err(missed(&sides.plain, &sides.sealed)) },
+            async { inward.await.map_err(missed(&sides.sealed, &sides.plain)) },
+        )
+        .map(drop)
     }
 
     /// Lets arrive what was carried already (invariant 3).
@@ -234,15 +238,35 @@ fn vanished(socket: &impl AsFd, source: &Endpoint, target: &Endpoint) -> Option<
     is_gone.then(|| Mishap::broken(source, target, &Broken::Target(Errno::TIMEDOUT.into())))
 }
 
-/// Waits until the other end's kernel has everything.
+/// Waits until the kernel at the other end has everything, as long as it takes some of it now and
+/// then.
 ///
 /// # Errors
-/// What the connection died of before.
-async fn arrived(socket: &impl AsFd) -> sealift::io::Result<()> {
+/// What the connection died of before; `ETIMEDOUT`.
+async fn arrived(socket: &impl AsFd) -> Result<(), Errno> {
     let (mut pause, longest) = ARRIVED_EVERY;
-    while !is_acknowledged(socket)? {
+    let (mut least, mut since) = (usize::MAX, Instant::now());
+    while !is_acknowledged(socket).map_err(|error| errno(&error))? {
+        let outstanding = unacknowledged_bytes(socket).map_err(|error| errno(&error))?;
+        if outstanding < least {
+            (least, since) = (outstanding, Instant::now());
+        } else if since.elapsed() >= LAST_WAY {
+            return Err(Errno::TIMEDOUT);
+        }
         sleep(pause).await;
         pause = (pause * 2).min(longest);
     }
     Ok(())
+}
+
+fn errno(error: &sealift::io::Error) -> Errno {
+    error.errno().map_or(Errno::CONNRESET, |errno| Errno::from_raw_os_error(errno.raw()))
+}
+
+/// Who goes without hearing of the end may do so, if it is known that nothing else was `lost`.
+fn heard_enough(errno: Errno, lost: Option<usize>) -> Result<(), Errno> {
+    match (errno, lost) {
+        (Errno::CONNRESET | Errno::PIPE, Some(0)) => Ok(()),
+        _ => Err(errno),
+    }
 }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use sealift::io::unacknowledged_bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -28,6 +29,18 @@ impl Plain {
         match peer {
             Peer::Tcp(_) => TcpStream::from_std(socket.into()).map(Self::Tcp),
             Peer::Unix => UnixStream::from_std(socket.into()).map(Self::Unix),
+        }
+    }
+
+    /// Bytes that the program's kernel has not acknowledged, behind which the stream has ended;
+    /// `None` if that is not known of one that is gone.
+    pub(super) fn unacknowledged_bytes(&self) -> Option<usize> {
+        match self {
+            // The end counts as one.
+            Self::Tcp(stream) => {
+                unacknowledged_bytes(stream).ok().map(|bytes| bytes.saturating_sub(1))
+            }
+            Self::Unix(_) => None,
         }
     }
 }
