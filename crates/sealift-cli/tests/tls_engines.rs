@@ -53,16 +53,45 @@ fn every_engine_sends_files_of_every_size() {
             assert_same(&source, &destination);
             let json: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
             let sealing = &json["tls"]["stats"]["sealing"];
-            if ["workers", "ipsec-mb"].contains(&engine) {
-                assert_eq!(sealing["engine"], engine);
+            let expected = match engine {
+                "auto" if cores() > 1 => Some("workers"),
+                "auto" | "inline" => None,
+                engine => Some(engine),
+            };
+            if let Some(by) = expected {
+                assert_eq!(sealing["engine"], by);
                 assert_eq!(sealing["failed"], 0);
                 assert_eq!(sealing["jobs"], len.div_ceil(1 << 20));
-                assert!(stderr(&sent).contains(&format!("by {engine}")), "{}", stderr(&sent));
+                assert!(stderr(&sent).contains(&format!("by {by}")), "{}", stderr(&sent));
             } else {
                 assert!(sealing.is_null(), "{json}");
             }
         }
     }
+}
+
+/// The cores that this test may use, and so may what it starts.
+fn cores() -> usize {
+    std::thread::available_parallelism().unwrap().get()
+}
+
+#[test]
+fn without_a_second_core_the_thread_that_reads_seals() {
+    let scratch = Scratch::new();
+    let (source, destination) = (scratch.file("source", 3 << 20), scratch.join("destination"));
+    let (receiving, url, pin) = receiver_of(&destination);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let core = allowed.trim().split(['-', ',']).next().unwrap();
+    // From util-linux, which every Debian has.
+    let mut command = quiet("taskset");
+    command.args(["--cpu-list", core, env!("CARGO_BIN_EXE_sealift"), "send"]).arg(&source);
+    let sent = run(command.args([&url, "--pin", &pin, "--json"]));
+    assert!(sent.status.success(), "{}", stderr(&sent));
+    assert_done(&receiving.finish());
+    assert_same(&source, &destination);
+    let json: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
+    assert!(json["tls"]["stats"]["sealing"].is_null(), "{json}");
 }
 
 /// What little comes through a pipe leaves although nothing follows it.

@@ -30,6 +30,7 @@ use crate::failure::{Action, Failure};
 use crate::quantity::DURATION_MAX;
 use crate::trust::{self, Role};
 pub(crate) use engine::sealing_engine;
+use engine::transfer_engine;
 pub(super) use inflow::SealedInflow;
 pub(super) use outflow::SealedOutflow;
 
@@ -70,6 +71,7 @@ pub(super) struct Handshake<'a> {
     role: &'a Role,
     builder: TlsStreamBuilder,
     engine: EngineArg,
+    ktls: Ktls,
     timeout: Duration,
 }
 
@@ -100,7 +102,7 @@ impl<'a> Handshake<'a> {
             Role::Client { .. } => timeout.map_or(TIMEOUT, forever),
             Role::Server { .. } => timeout.map_or(TIMEOUT, forever).min(TIMEOUT),
         };
-        Ok(Self { role, builder, engine, timeout })
+        Ok(Self { role, builder, engine, ktls, timeout })
     }
 
     /// Shakes hands.
@@ -117,7 +119,7 @@ impl<'a> Handshake<'a> {
         let watched = socket.try_clone().map_err(here)?;
         let deadline = Instant::now() + self.timeout;
         let mut builder = self.builder.clone();
-        let engine = sealing_engine(self.engine).map_err(Missed::Here)?;
+        let engine = transfer_engine(self.engine, self.ktls, &socket).map_err(Missed::Here)?;
         let has_engine = engine.is_some();
         if let Some(engine) = engine {
             builder = builder.sealing_engine(engine);
