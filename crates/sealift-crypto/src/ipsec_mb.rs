@@ -16,15 +16,13 @@ use smallvec::SmallVec;
 use crate::engine::{Capabilities, Done, Engine, EngineStats, Stopped};
 use crate::error::{Error, Result, Unavailable};
 use crate::ffi::{Library, MOST_CCM_BYTES, MOST_MESSAGES, Schedule};
+use crate::finished::{DEPTH, Finished};
 use crate::job::{Destination, Direction, Job, Payload, Source, Unit};
 use crate::key::{Key, Nonce};
 use crate::message::Message;
-use crate::panics;
 use crate::suite::{Limits, Suite, TAG_BYTES};
 
 const NAME: &str = "ipsec-mb";
-/// Jobs that wait to be polled, at most.
-const DEPTH: usize = 1024;
 
 /// Lengths at which the library is checked: around blocks of 16, 64 and 256 bytes and 48 blocks of
 /// AES, and a packet and a record.
@@ -35,8 +33,7 @@ const CHECKED_BYTES: [usize; 18] =
 pub struct IpsecMb<S, D> {
     library: Library,
     capabilities: Capabilities,
-    done: VecDeque<Done<S, D>>,
-    stats: EngineStats,
+    finished: Finished<S, D>,
 }
 
 impl<S, D> IpsecMb<S, D> {
@@ -61,8 +58,7 @@ impl<S, D> IpsecMb<S, D> {
             key_slots: None,
             synchronous: true,
         };
-        let done = VecDeque::with_capacity(DEPTH);
-        Ok(Self { library, capabilities, done, stats: EngineStats::default() })
+        Ok(Self { library, capabilities, finished: Finished::new(NAME) })
     }
 }
 
@@ -72,34 +68,22 @@ impl<S: Source, D: Destination> Engine<S, D> for IpsecMb<S, D> {
     }
 
     fn submit(&mut self, jobs: &mut VecDeque<Job<S, D>>) -> Stopped {
-        while self.done.len() < DEPTH {
-            let Some(job) = jobs.pop_front() else { return Stopped::Empty };
-            self.done.push_back(Done { job, units_done: 0, result: Ok(()) });
-            let library = &mut self.library;
-            if let Some(done) = self.done.back_mut() {
-                panics::complete(done, NAME, |job, units_done| perform(library, job, units_done));
-                self.stats.count(done);
-            }
-            self.stats.jobs += 1;
-            self.stats.depth_high = self.stats.depth_high.max(self.done.len() as u64);
-        }
-        if jobs.is_empty() { Stopped::Empty } else { Stopped::Full }
+        let library = &mut self.library;
+        self.finished.submit(jobs, |job, units_done| perform(library, job, units_done))
     }
 
     fn poll(&mut self, done: &mut VecDeque<Done<S, D>>) -> usize {
-        let count = self.done.len();
-        done.append(&mut self.done);
-        count
+        self.finished.poll(done)
     }
 
     fn in_flight(&self) -> usize {
-        self.done.len()
+        self.finished.len()
     }
 
     fn wait(&mut self, _deadline: Instant) {}
 
     fn stats(&self) -> EngineStats {
-        self.stats
+        self.finished.stats()
     }
 }
 

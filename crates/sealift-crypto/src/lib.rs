@@ -41,6 +41,7 @@ mod coprocessor;
 mod engine;
 mod error;
 mod ffi;
+mod finished;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

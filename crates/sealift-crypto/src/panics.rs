@@ -10,32 +10,32 @@ use crate::job::{Destination, Job, Source};
 
 /// Does a job on this core.
 pub(crate) fn perform<S: Source, D: Destination>(
-    job: Job<S, D>,
+    mut job: Job<S, D>,
     engine: &'static str,
 ) -> Done<S, D> {
-    let mut done = Done { job, units_done: 0, result: Ok(()) };
-    complete(&mut done, engine, Job::perform);
-    done
+    let (units_done, result) = complete(&mut job, engine, Job::perform);
+    Done { job, units_done, result }
 }
 
-/// Does a job where it lies, by `work`, which counts the units that it has done. To move it would
-/// cost as much as to seal some hundred bytes.
+/// Does a job where it lies, by `work`, which counts the units that it has done; says how many
+/// those were.
 #[inline]
 pub(crate) fn complete<S: Source, D: Destination>(
-    done: &mut Done<S, D>,
+    job: &mut Job<S, D>,
     engine: &'static str,
     work: impl FnOnce(&mut Job<S, D>, &mut usize) -> Result<()>,
-) {
-    let Done { job, units_done, result } = done;
+) -> (usize, Result<()>) {
+    let mut units_done = 0;
     // Unwind safe: of what was under way, only the unit's outcome is in disorder, and is wiped.
-    *result = match catch_unwind(AssertUnwindSafe(|| work(job, units_done))) {
+    let result = match catch_unwind(AssertUnwindSafe(|| work(job, &mut units_done))) {
         Ok(performed) => performed,
         Err(payload) => {
             discard_panic(payload);
-            wipe(job, *units_done);
+            wipe(job, units_done);
             Err(Error::Engine { engine, what: "a source or a destination panicked" })
         }
     };
+    (units_done, result)
 }
 
 /// Clears the outcomes of a job that failed, from a unit on.
