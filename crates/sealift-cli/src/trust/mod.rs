@@ -28,7 +28,7 @@ use rustls::{ClientConfig, KeyLog, ServerConfig};
 
 use crate::args::TrustArgs;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
+use crate::failure::{Action, Failure};
 use crate::terminal::Terminal;
 pub(crate) use client::config as client;
 pub(crate) use explain::tls as explain;
@@ -46,10 +46,11 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// Reads what the flags name; none if the URL is not `tls://`.
+    /// Reads what the flags name; none if the URL is not `tls://`, and for no other reason: what
+    /// has no role is not sealed.
     ///
     /// # Errors
-    /// What is wrong with a file.
+    /// What is wrong with a file, or that no certificate can be for the host.
     pub(crate) fn new(
         args: &TrustArgs,
         url: &Endpoint,
@@ -62,12 +63,17 @@ impl Role {
             let (config, made) = server::config(args, host, key_log)?;
             return Ok(Some(Self::Server { config: Arc::new(config), made }));
         }
+        // Also where `args` has not refused it before.
+        let Some(name) = args.name_of(url) else {
+            let reason = "no certificate can be for this host".to_owned();
+            let remedy = "name one with --server-name";
+            return Err(Failure::explained(Action::Connect, url, reason, remedy));
+        };
         let config = Arc::new(client::config(args, key_log)?);
         if args.insecure {
             terminal.say("warning: --insecure: whoever answers is trusted, and may be an impostor");
         }
-        // Without a name there is no connection, and `args` has refused the URL before.
-        Ok(args.name_of(url).map(|name| Self::Client { config, name }))
+        Ok(Some(Self::Client { config, name }))
     }
 }
 
@@ -105,4 +111,24 @@ pub(crate) fn line_for_other_end(
     };
     let shown = if args.checks_clients() { " --cert FILE --key FILE" } else { "" };
     format!("{command} --pin {pin}{shown}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::WordsArgs;
+
+    /// `args` refuses them before; if it did not, they must not become plain connections.
+    #[test]
+    fn what_is_to_be_sealed_is_never_without_a_role() {
+        let terminal = Terminal::new(WordsArgs { verbose: 0, quiet: true });
+        let args = TrustArgs { insecure: true, ..TrustArgs::default() };
+        for host in ["", "not a name", "a..b"] {
+            let url = Endpoint::Tls { host: host.to_owned(), port: 1 };
+            let refused = Role::new(&args, &url, false, &terminal).unwrap_err().to_string();
+            assert!(refused.contains("no certificate can be for this host; name one"), "{refused}");
+        }
+        let plain = Endpoint::Tcp { host: "not a name".to_owned(), port: 1 };
+        assert!(Role::new(&args, &plain, false, &terminal).unwrap().is_none());
+    }
 }

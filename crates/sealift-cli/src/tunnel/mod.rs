@@ -109,8 +109,11 @@ fn try_run(
     let failed = |what: &'static str| move |error| Failure::system(Action::Start, what, error);
     let stages = Stages::watch_signals().map_err(failed("signals"))?;
     let role = Role::new(&args.trust, args.sealed(), !args.seals(), terminal)?;
-    // Neither of the two is plain TCP, and `args` has refused it before.
-    let Some(role) = role else { return Ok(None) };
+    // Also where `args` has not refused it before.
+    let Some(role) = role else {
+        let (why, remedy) = ("nothing would be sealed".to_owned(), "let one side be tls://");
+        return Err(Failure::explained(Action::Start, &args.listen, why, remedy));
+    };
     let most = files::places(args, terminal);
     // An engine that is not to be had is told before anybody comes.
     drop(sealing_engine(args.sealing.engine)?);
