@@ -1,7 +1,7 @@
 //! Certificates and keys: read from PEM files, or made for this run.
 //!
 //! What is read is checked here, before anybody is called: each refusal names the file and what is
-//! wrong with it.
+//! wrong with it. The text of keys is wiped from memory once they are made of it.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,11 +11,13 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
+use zeroize::Zeroizing;
 
 use crate::failure::{Action, Failure};
 use crate::quantity;
@@ -51,7 +53,7 @@ pub(super) fn identity(
     let key_file = key.unwrap_or(certificates);
     let key = private_key(key_file, key.is_none())?;
     valid_now(certificates, &chain, provider)?;
-    match CertifiedKey::from_der(chain, key, provider) {
+    match certified(chain, &key) {
         Ok(certified) => Ok(Arc::new(certified)),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(unusable(
             key_file,
@@ -86,10 +88,7 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Failure> {
 ///
 /// # Errors
 /// If the host is no name that a certificate could be for, or there is no randomness.
-pub(super) fn made_for_this_run(
-    host: &str,
-    provider: &CryptoProvider,
-) -> Result<Arc<CertifiedKey>, Failure> {
+pub(super) fn made_for_this_run(host: &str) -> Result<Arc<CertifiedKey>, Failure> {
     let failed = |error: String| {
         Failure::explained(
             Action::SetUp,
@@ -99,15 +98,28 @@ pub(super) fn made_for_this_run(
         )
     };
     let names = if host.is_empty() { vec![] } else { vec![host.to_owned()] };
-    let key = KeyPair::generate().map_err(|error| failed(error.to_string()))?;
+    let key = KeyPair::generate().map(Zeroizing::new).map_err(|error| failed(error.to_string()))?;
     // Who has the pin does not ask for the name.
     let mut wanted = CertificateParams::new(names).unwrap_or_default();
     wanted.distinguished_name.push(DnType::CommonName, "sealift");
     wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let made = wanted.self_signed(&key).map_err(|error| failed(error.to_string()))?;
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let certified = CertifiedKey::from_der(vec![made.der().clone()], key, provider);
+    let made = wanted.self_signed(&*key).map_err(|error| failed(error.to_string()))?;
+    let key = Zeroizing::new(PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())));
+    let certified = certified(vec![made.der().clone()], &key);
     certified.map(Arc::new).map_err(|error| failed(error.to_string()))
+}
+
+/// As `CertifiedKey::from_der`, which takes the key along, and does not wipe it.
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: &PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, Error> {
+    let key: Arc<dyn SigningKey> = any_supported_type(key)?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(error) => Err(error),
+    }
 }
 
 /// The certificates in a file, in their order.
@@ -125,7 +137,7 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     Ok(found)
 }
 
-fn private_key(path: &Path, shared: bool) -> Result<PrivateKeyDer<'static>, Failure> {
+fn private_key(path: &Path, shared: bool) -> Result<Zeroizing<PrivateKeyDer<'static>>, Failure> {
     let text = text(path)?;
     let has = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
     if ENCRYPTED.iter().any(|label| has(label)) {
@@ -136,7 +148,7 @@ fn private_key(path: &Path, shared: bool) -> Result<PrivateKeyDer<'static>, Fail
         ));
     }
     match PrivateKeyDer::from_pem_slice(&text) {
-        Ok(key) => Ok(key),
+        Ok(key) => Ok(Zeroizing::new(key)),
         Err(pem::Error::NoItemsFound) if has(OF_SOME_KIND) => Err(unusable(
             path,
             "its private key is of a kind that is of no use for TLS here".to_owned(),
@@ -151,9 +163,10 @@ fn private_key(path: &Path, shared: bool) -> Result<PrivateKeyDer<'static>, Fail
     }
 }
 
-/// The content of a PEM file.
-fn text(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
+/// The content of a PEM file, which may be a key's.
+fn text(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    // All that is read fits: one that grows leaves what it had in memory that is not wiped.
+    let mut text = Zeroizing::new(Vec::with_capacity(MOST_BYTES as usize + 1));
     let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut text));
     read.map_err(|error| match error.kind() {
         std::io::ErrorKind::IsADirectory => {
@@ -337,7 +350,7 @@ mod tests {
 
     #[test]
     fn each_run_makes_its_own_key() {
-        let made = |host| made_for_this_run(host, &provider()).unwrap();
+        let made = |host| made_for_this_run(host).unwrap();
         let pins = ["", "host.test", "::1", "not a name", "fe80::1%eth0"]
             .map(|host| Pin::of(&made(host).cert[0]).unwrap());
         assert!(pins.iter().all(|pin| pins.iter().filter(|other| *other == pin).count() == 1));

@@ -39,7 +39,7 @@ pub(crate) fn config(
     let (shown, made) = match &args.cert {
         Some(file) => (identity(file, args.key.as_deref(), &provider)?, None),
         None => {
-            let made = made_for_this_run(host, &provider)?;
+            let made = made_for_this_run(host)?;
             let pin = made.end_entity_cert().and_then(Pin::of).map_err(|error| set_up(&error))?;
             (made, Some(pin))
         }
