@@ -5,6 +5,7 @@
 //! 3. `quiesce` ends by its deadline, and a dropped engine keeps no memory.
 //! 4. Panics of sources and destinations cost their own job only.
 //! 5. The figures add up.
+//! 6. Streams that share an engine do not wait for each other.
 //!
 //! Every run prints its seed if it fails; `SEALIFT_SEED` repeats one.
 
@@ -15,4 +16,5 @@ mod memory;
 mod plan;
 mod router;
 mod run;
+mod streams;
 mod workers;
