@@ -15,6 +15,7 @@
 
 mod layout;
 
+use std::error::Error as _;
 use std::ptr::NonNull;
 
 use zeroize::Zeroize;
@@ -85,14 +86,21 @@ impl Drop for Schedule {
 impl Library {
     /// Opens it, if it is installed and known.
     pub(crate) fn open() -> Result<Self, Unavailable> {
+        Self::open_file(FILE)
+    }
+
+    fn open_file(file: &str) -> Result<Self, Unavailable> {
         if !cfg!(target_arch = "x86_64") {
             return Err(Unavailable::Unusable { what: "it is known on x86-64 only" });
         }
-        let not_installed =
-            |error: libloading::Error| Unavailable::NotInstalled { why: error.to_string() };
+        let not_installed = |error: libloading::Error| {
+            // Its own words are `dlopen failed`; those of the loader are behind them.
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            Unavailable::NotInstalled { why }
+        };
         // SAFETY: (1) the loader looks in the system's own directories; what the library does when
         // it is loaded is to look at the processor.
-        let code = unsafe { libloading::Library::new(FILE) }.map_err(not_installed)?;
+        let code = unsafe { libloading::Library::new(file) }.map_err(not_installed)?;
         // SAFETY: (1) this function has been the same since the first version of this file name.
         let found = unsafe {
             let version = code.get::<unsafe extern "C" fn() -> u32>(c"imb_get_version");
@@ -367,8 +375,36 @@ unsafe fn fill(
 }
 
 #[cfg(test)]
+impl Library {
+    /// Makes it seal AES-GCM with keys of so many bytes as if it were to open, which gives other
+    /// tags.
+    pub(crate) fn spoil(&mut self, key_bytes: usize) {
+        let gcm = match key_bytes {
+            16 => &mut self.functions.gcm_128,
+            _ => &mut self.functions.gcm_256,
+        };
+        // Both functions take the same arguments.
+        std::mem::swap(&mut gcm.seal, &mut gcm.open);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_library_that_is_not_there_or_another_is_not_installed() {
+        // The first is nowhere; the second is everywhere, and has none of the functions.
+        for file in ["libsealift-absent.so.0", "libc.so.6"] {
+            match Library::open_file(file).map(drop) {
+                Err(Unavailable::NotInstalled { why }) => {
+                    let says = ["libsealift-absent", "imb_get_version"];
+                    assert!(says.iter().any(|word| why.contains(word)), "{why}");
+                }
+                other => panic!("{file}: {other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_version_that_is_not_known_is_refused_by_its_name() {

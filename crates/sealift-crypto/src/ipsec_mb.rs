@@ -42,7 +42,11 @@ impl<S, D> IpsecMb<S, D> {
     /// # Errors
     /// [`Unavailable`] says which of these it is not.
     pub fn open() -> Result<Self, Unavailable> {
-        let mut library = Library::open()?;
+        Self::over(Library::open()?)
+    }
+
+    /// An engine over `library`, if that computes what it should.
+    fn over(mut library: Library) -> Result<Self, Unavailable> {
         for suite in Suite::ALL {
             if check(&mut library, suite) != Ok(true) {
                 return Err(Unavailable::Differs { suite });
@@ -244,4 +248,27 @@ fn check(library: &mut Library, suite: Suite) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skip::skip;
+
+    #[test]
+    fn a_library_that_computes_otherwise_is_refused_and_told_by_the_suite() {
+        for suite in [Suite::Aes128Gcm, Suite::Aes256Gcm] {
+            let mut library = match Library::open() {
+                Ok(library) => library,
+                Err(error) => {
+                    let name = "a_library_that_computes_otherwise_is_refused_and_told_by_the_suite";
+                    return skip(name, &error.to_string());
+                }
+            };
+            assert_eq!(check(&mut library, suite), Ok(true));
+            library.spoil(suite.key_bytes());
+            let refused = IpsecMb::<Vec<u8>, Vec<u8>>::over(library).map(drop);
+            assert_eq!(refused, Err(Unavailable::Differs { suite }));
+        }
+    }
 }

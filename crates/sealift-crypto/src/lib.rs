@@ -54,6 +54,9 @@ mod panics;
 mod random;
 mod router;
 mod sequencer;
+#[cfg(test)]
+#[path = "../../sealift-io/tests/support/skip.rs"]
+mod skip;
 mod suite;
 mod sync;
 mod workers;
