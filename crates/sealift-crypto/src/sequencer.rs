@@ -5,8 +5,9 @@
 //!            └─ released ──┘
 //! ```
 //!
-//! One per direction and key epoch of a stream. A part that is not finished holds up what is behind
-//! it in its own sequencer only.
+//! One per direction of a stream, or one for each of its key epochs, as its user likes: what is
+//! sealed with the next key goes out behind what is sealed with this one either way. A part that is
+//! not finished holds up what is behind it in its own sequencer only.
 
 use std::collections::VecDeque;
 
