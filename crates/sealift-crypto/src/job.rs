@@ -87,7 +87,7 @@ impl Unit {
         let narrow = u32::try_from;
         let (from, to) = match (narrow(from.start), narrow(from.end), narrow(to)) {
             (Ok(start), Ok(end), Ok(to)) => (start..end, to),
-            _ => (u32::MAX..0, 0),
+            _ => (Range { start: u32::MAX, end: 0 }, 0),
         };
         Self {
             nonce,

@@ -142,8 +142,8 @@ impl Batch {
         for len in lens.clone() {
             let (nonce, sealed) =
                 (Nonce::of(&[7; NONCE_BYTES], len as u64), wire..wire + len + TAG_BYTES);
-            to_seal.push(Unit::new(nonce, plain..plain + len, wire).with(&[3; 13]).unwrap());
-            to_open.push(Unit::new(nonce, sealed.clone(), plain).with(&[3; 13]).unwrap());
+            to_seal.push(Unit::new(nonce, plain..plain + len, wire).with(&[3; 13]));
+            to_open.push(Unit::new(nonce, sealed.clone(), plain).with(&[3; 13]));
             (plain, wire) = (plain + len, sealed.end);
         }
         let mut text = random.repeat(plain / random.len() + 2);
