@@ -187,6 +187,30 @@ fn who_never_shakes_hands_is_cut_off_and_holds_up_nobody() {
     assert!(line.contains("no connection within 8 s; look at the other end"), "{line}");
 }
 
+/// Each has an hour to shake hands, and there is one place.
+#[test]
+fn visitors_who_stay_outside_give_way() {
+    let program = Program::echo(2);
+    let flags = ["--timeout", "1h", "--max-connections", "1", "--json"];
+    let (opening, pin) = opening_tunnel(&program.url(), &flags);
+    let sealing = sealing_tunnel(opening.port, &pin, &[]);
+    let silent = connect(opening.port);
+    let mut begun = connect(opening.port);
+    begun.write_all(&client_hello()).unwrap();
+    for number in 0..2 {
+        let mut client = connect(sealing.port);
+        client.write_all(b"let me in").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(client), (b"let me in".to_vec(), Ok(())), "{number}");
+    }
+    assert_eq!(read_all(silent), (vec![], Err(ErrorKind::ConnectionReset)));
+    assert_eq!(read_all(begun).1, Err(ErrorKind::ConnectionReset));
+    opening.running.signal("TERM");
+    let output = opening.finish();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["outcomes"]["turned_away"], 2, "{report}");
+}
+
 #[test]
 fn nobody_is_trusted_who_should_not_be() {
     let (scratch, program) = (Scratch::new(), Program::echo(2));

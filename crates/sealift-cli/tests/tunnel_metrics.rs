@@ -198,8 +198,8 @@ fn rude_clients_keep_nobody_from_the_figures() {
     command.args(["tunnel", "tcp://127.0.0.1:0", "tls://127.0.0.1:9", "--insecure"]);
     let _tunnel = listen(command.args(["--metrics", &format!("127.0.0.1:{metrics}")]));
     wait_for_port(metrics);
-    // More than there are places.
-    let silent: Vec<TcpStream> = (0..40).map(|_| connect(metrics)).collect();
+    // Many times as many as there are places: each would have its ten seconds.
+    let silent: Vec<TcpStream> = (0..200).map(|_| connect(metrics)).collect();
     for mut slow in &silent[..20] {
         slow.write_all(b"GET /metr").unwrap();
     }

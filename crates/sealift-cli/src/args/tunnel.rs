@@ -46,10 +46,11 @@ pub(crate) struct TunnelArgs {
     pub(crate) target: Endpoint,
     /// How many connections there may be at a time; further ones wait to be accepted
     ///
-    /// Fewer, if the limit of open files has no room for as many, which is said.
+    /// Fewer, if the limit of open files has no room for as many, which is said. A visitor over TLS
+    /// who has not shaken hands within a second gives its place to one who waits.
     ///
-    /// One that idles takes little memory. One whose other end does not read holds 128 KiB for each
-    /// direction, so that all of 1,024 together may hold 256 MiB; the kernel has its own besides.
+    /// One that idles takes little memory. One whose other end does not read holds 150 KiB for each
+    /// direction, so that all of 1,024 together may hold 300 MiB; the kernel has its own besides.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) max_connections: u32,

@@ -1,7 +1,7 @@
 //! The figures for Prometheus: their names, and the page that it fetches.
 //!
-//! Whoever fetches it may be slow or rude: there are few places, each for a short time, and nothing
-//! but one short request is read.
+//! Whoever fetches it may be slow or rude: there are few places, each for a short time, who asks for
+//! nothing gives its place to the next, and nothing but one short request is read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,16 +19,17 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::figures::{Figures, Labelled};
+use super::places::{Place, Places};
 use crate::failure::{Action, Failure};
 
 /// Fetches at a time.
-const PLACES: usize = 16;
-/// How long a request may take to be made, and the whole fetch.
-const REQUEST_WITHIN: Duration = Duration::from_secs(2);
+const PLACES: u32 = 16;
+/// How long a request may take to be made if others wait for the place.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a fetch may take.
 const FETCH_WITHIN: Duration = Duration::from_secs(10);
 /// What a request may be long.
 const REQUEST_BYTES: usize = 8 * 1024;
@@ -67,30 +68,35 @@ impl Metrics {
 
     /// Answers for ever.
     pub(super) async fn serve(self) {
-        let places = Arc::new(Semaphore::new(PLACES));
+        let places = Places::new(PLACES, PATIENCE);
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let registry = self.registry.clone();
-                    tokio::spawn(async move {
-                        // Whoever takes longer has no page.
-                        let _ = timeout(FETCH_WITHIN, answer(stream, &registry)).await;
-                        drop(place);
-                    });
+            let Ok((stream, _)) = self.listener.accept().await else {
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let Some(place) = places.take().await else { return };
+            let registry = self.registry.clone();
+            tokio::spawn(async move {
+                // Whoever takes longer has no page.
+                tokio::select! {
+                    _ = timeout(FETCH_WITHIN, answer(stream, &registry, &place)) => {}
+                    () = place.wanted() => {}
                 }
-                Err(_) => sleep(ACCEPT_PAUSE).await,
-            }
+            });
         }
     }
 }
 
 /// Answers one request.
-async fn answer(stream: TcpStream, registry: &Registry) {
-    let service = service_fn(|request| async move { page(&request, registry) });
+async fn answer(stream: TcpStream, registry: &Registry, place: &Place) {
+    let service = service_fn(|request| async move {
+        // It has asked. If it had just been told to leave, it does.
+        place.let_in();
+        page(&request, registry)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_WITHIN)
+        .header_read_timeout(FETCH_WITHIN)
         .max_buf_size(REQUEST_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)

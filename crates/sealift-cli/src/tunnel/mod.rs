@@ -21,6 +21,7 @@ mod metrics;
 mod opening;
 mod outcome;
 mod pair;
+mod places;
 mod plain;
 mod report;
 mod stages;
@@ -31,9 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::args::{OutcomeArgs, TunnelArgs};
@@ -52,12 +51,15 @@ use figures::Figures;
 use metrics::Metrics;
 use opening::Opening;
 use outcome::Outcome;
+use places::Places;
 use report::Report;
 use stages::{Stage, Stages};
 use visit::Visit;
 
 /// Threads for what blocks. A handshake that waits for the other end has none.
 const THREADS: usize = 128;
+/// How long a visitor over TLS may take to shake hands if others wait for its place.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a person who watches sees the figures.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
 /// How long connections that were cut may take to notice.
@@ -74,10 +76,7 @@ struct Sides {
 #[derive(Debug)]
 struct Tunnel {
     opening: Opening,
-    /// Connections at a time.
-    most: u32,
-    /// Visitors that are not let in yet.
-    outside: Gauge,
+    places: Arc<Places>,
     sides: Sides,
     buffers: Arc<Buffers>,
     figures: Arc<Figures>,
@@ -139,8 +138,7 @@ fn try_run(
     let opening = Opening::new(role, got.clone(), args);
     let tunnel = Arc::new(Tunnel {
         opening,
-        most,
-        outside: Gauge::default(),
+        places: Places::new(most, PATIENCE),
         sides: Sides { plain, sealed },
         buffers: Arc::default(),
         figures: figures.clone(),
@@ -197,48 +195,42 @@ impl Tunnel {
         terminal: &Terminal,
     ) -> Option<i32> {
         self.stages.serve();
-        let most = self.most;
-        let places = Arc::new(Semaphore::new(most as usize));
         let watched = tokio::spawn(watch(self.figures.clone(), terminal.clone()));
         tokio::select! {
-            () = self.clone().welcome(arrivals, places.clone()) => {}
+            () = self.clone().welcome(arrivals) => {}
             () = self.stages.reached(Stage::Ending) => {}
         }
-        let left = self.figures.open.get() - self.outside.get();
+        let open = self.figures.open.get().cast_unsigned();
+        let left = open.saturating_sub(self.places.outside_count() as u64);
         if left > 0 && !args.grace.is_zero() {
             self.complaints.notice(format!(
                 "no longer listening; waiting for {}, for {} at most",
-                connections(left.cast_unsigned()),
+                connections(left),
                 quantity::duration(args.grace)
             ));
         }
         tokio::select! {
-            _ = places.acquire_many(most) => {}
+            () = self.places.all_free() => {}
             () = sleep(args.grace) => {}
             () = self.stages.reached(Stage::Now) => {}
         }
         watched.abort();
         self.stages.end_now();
-        let _ = timeout(CUT_WITHIN, places.acquire_many(most)).await;
+        let _ = timeout(CUT_WITHIN, self.places.all_free()).await;
         let is_cut = self.figures.finished_as(Outcome::Cut).get() > 0;
         // Those that have not noticed yet are cut when this process ends.
         (is_cut || self.figures.open.get() > 0).then(|| self.stages.signal())
     }
 
-    /// Takes connections as long as there are places for them.
-    async fn welcome(self: Arc<Self>, mut arrivals: Arrivals, places: Arc<Semaphore>) {
+    /// Takes connections for ever. One may be accepted and wait for a place, so that it is known
+    /// that one is wanted.
+    async fn welcome(self: Arc<Self>, mut arrivals: Arrivals) {
         loop {
-            if places.available_permits() == 0 {
-                tracing::debug!(most = self.most, "no place for further connections");
-            }
-            let Ok(place) = places.clone().acquire_owned().await else { return };
             let visitor = arrivals.next(&self.complaints).await;
+            let Some(place) = self.places.take().await else { return };
             self.figures.accepted.inc();
             let (tunnel, visit) = (self.clone(), Visit::new(self.figures.clone()));
-            tokio::spawn(async move {
-                tunnel.see_to(visitor, visit).await;
-                drop(place);
-            });
+            tokio::spawn(async move { tunnel.see_to(visitor, visit, place).await });
         }
     }
 }

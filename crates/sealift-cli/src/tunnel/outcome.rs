@@ -26,7 +26,7 @@ pub(super) enum Outcome {
     TargetUnreachable,
     /// The handshake took too long, or the other host has vanished.
     Timeout,
-    /// This tunnel was told to stop before it had let the visitor in.
+    /// This tunnel was told to stop before it had let the visitor in, or others wanted its place.
     TurnedAway,
     /// This tunnel was told to stop.
     Cut,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  outside, until it has shaken hands ──► opened ──► carried ──► Outcome
-//!    └─ told to stop: turned away           └─ told once more: cut
+//!    └─ told to leave: turned away          └─ told once more: cut
 //! ```
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::Tunnel;
 use super::figures::Figures;
 use super::outcome::{Mishap, Outcome};
 use super::pair::Pair;
+use super::places::Place;
 use super::stages::Stage;
 use crate::transfer::connection::Connection;
 
@@ -41,12 +42,12 @@ impl Drop for Visit {
 
 impl Tunnel {
     /// Sees to one connection from its first moment to its last.
-    pub(super) async fn see_to(&self, visitor: Connection, mut visit: Visit) {
+    pub(super) async fn see_to(&self, visitor: Connection, mut visit: Visit, place: Place) {
         let peer = visitor.peer.clone();
         let began = Instant::now();
         let ended = tokio::select! {
             biased;
-            ended = self.carry(visitor) => ended,
+            ended = self.carry(visitor, &place) => ended,
             () = self.stages.reached(Stage::Now) => Ok(Outcome::Cut),
         };
         visit.outcome = match ended {
@@ -61,17 +62,18 @@ impl Tunnel {
         tracing::info!(%peer, outcome = outcome.name(), seconds, "connection ended");
     }
 
-    async fn carry(&self, visitor: Connection) -> Result<Outcome, Mishap> {
+    async fn carry(&self, visitor: Connection, place: &Place) -> Result<Outcome, Mishap> {
         let deadline = self.opening.deadline();
-        self.outside.inc();
         let admitted = tokio::select! {
             biased;
             admitted = self.opening.admit(visitor, deadline) => Some(admitted),
             () = self.stages.reached(Stage::Ending) => None,
+            () = place.wanted() => None,
         };
-        self.outside.dec();
         // It was not let in: there is nothing to wait for, and nothing to cut.
-        let Some(admitted) = admitted else { return Ok(Outcome::TurnedAway) };
+        let Some(admitted) = admitted.filter(|_| place.let_in()) else {
+            return Ok(Outcome::TurnedAway);
+        };
         // It keeps its time itself, unless it gets no thread.
         let opened = self.opening.open(admitted?, deadline);
         let opened = timeout_at((deadline + LATE).into(), opened).await;
