@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::pool::Lease;
 use crate::sys::socket::{self, ControlRoom, Identity, SCATTER_MAX};
 
@@ -80,26 +80,48 @@ impl Receiver {
     /// [`Error::Deadline`] if nothing came; [`Error::Peer`] if the connection failed;
     /// [`Error::Caller`] on a stream if there is no room.
     pub fn receive(&mut self, into: &mut [IoSliceMut<'_>], deadline: Instant) -> Result<Received> {
+        loop {
+            match self.try_receive(into)? {
+                Some(received) => return Ok(received),
+                None => self.wait_readable(deadline)?,
+            }
+        }
+    }
+
+    /// As [`receive`](Receiver::receive), without waiting: `None` if nothing is there.
+    ///
+    /// # Errors
+    /// As [`receive`](Receiver::receive), but for the deadline.
+    pub fn try_receive(&mut self, into: &mut [IoSliceMut<'_>]) -> Result<Option<Received>> {
         if self.identity.stream && into.iter().take(SCATTER_MAX).all(|slice| slice.is_empty()) {
             return Err(Error::Caller { what: "no room: 0 bytes would read as the stream's end" });
         }
-        // Descriptors that a peer passes over a unix socket would stay open here, known to nobody.
-        let control = if self.identity.unix { ControlRoom::None } else { ControlRoom::Some };
         loop {
-            match socket::receive(self.socket.as_fd(), into, control) {
-                Ok(received) => {
-                    return Ok(Received {
-                        bytes: received.bytes,
-                        from: received.from,
-                        segment_bytes: received.segment_bytes,
-                        truncated: received.truncated,
-                    });
-                }
-                Err(errno) if errno.raw() == libc::EAGAIN => self.wait_readable(deadline)?,
+            match self.call(into) {
+                Ok(received) => return Ok(Some(received)),
+                Err(errno) if errno.raw() == libc::EAGAIN => return Ok(None),
                 Err(errno) if errno.raw() == libc::EINTR => {}
                 Err(errno) => return Err(Error::from_call("recvmsg", errno)),
             }
         }
+    }
+
+    fn call(&self, into: &mut [IoSliceMut<'_>]) -> std::result::Result<Received, Errno> {
+        let socket = self.socket.as_fd();
+        // What an upper layer says of the bytes comes as control data.
+        if let ([into], true) = (&mut *into, self.identity.stream && !self.identity.upper_layer) {
+            let bytes = socket::receive_bytes(socket, into)?;
+            return Ok(Received { bytes, from: None, segment_bytes: None, truncated: false });
+        }
+        // Descriptors that a peer passes over a unix socket would stay open here, known to nobody.
+        let control = if self.identity.unix { ControlRoom::None } else { ControlRoom::Some };
+        let received = socket::receive(socket, into, control)?;
+        Ok(Received {
+            bytes: received.bytes,
+            from: received.from,
+            segment_bytes: received.segment_bytes,
+            truncated: received.truncated,
+        })
     }
 
     /// Receives into leases, behind what they hold, and sets their lengths.

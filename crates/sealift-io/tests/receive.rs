@@ -45,6 +45,29 @@ fn receive(receiver: &mut Receiver, room: &mut [u8]) -> Received {
     receiver.receive(&mut [IoSliceMut::new(room)], deadline(5)).unwrap()
 }
 
+#[test]
+fn a_look_waits_for_nothing() {
+    let (near, far) = tcp_pair();
+    let mut receiver = Receiver::new(near).unwrap();
+    let mut look = |len: usize| {
+        let mut room = vec![0; len];
+        let received = receiver.try_receive(&mut [IoSliceMut::new(&mut room)]);
+        received.map(|received| received.map(|received| room[..received.bytes].to_vec()))
+    };
+    assert_eq!(look(9), Ok(None));
+    assert!(matches!(look(0), Err(Error::Caller { .. })));
+    assert_eq!(rustix::io::write(&far, b"some bytes"), Ok(10));
+    let mut read = Vec::new();
+    while read.len() < 10 {
+        read.extend(look(4).unwrap().unwrap_or_default());
+    }
+    assert_eq!(read, b"some bytes");
+    assert_eq!(look(9), Ok(None));
+    drop(far);
+    while look(9).unwrap().is_none() {}
+    assert_eq!(look(9), Ok(Some(Vec::new())), "the end, each time");
+}
+
 /// Ten datagrams of 1000 bytes each, as one train.
 fn train() -> Message {
     let bytes: Vec<u8> = (0..10_000).map(|at| (at / 1000) as u8).collect();

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
+
 use crate::error::Errno;
 
 use super::Region;
@@ -78,6 +80,9 @@ impl Outgoing {
     /// Hands the messages to the kernel; says how many it took. An error is the first message's.
     pub(crate) fn send(&mut self, socket: BorrowedFd<'_>, flags: i32) -> Outcome<usize> {
         self.headers.clear();
+        if let (&[vector], [(_, None, None)]) = (&self.vectors[..], &self.parts[..]) {
+            return self.send_one(socket, vector, flags);
+        }
         let mut at = 0;
         for (vectors, to, segment) in &mut self.parts {
             // SAFETY: an all-zero msghdr is a valid one with nothing in it.
@@ -107,6 +112,24 @@ impl Outgoing {
         let sent =
             unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count, flags) };
         check(sent as isize)
+    }
+
+    /// The same for the one message there is, of one buffer and nothing else: without a header for
+    /// the kernel to fetch and check.
+    fn send_one(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        vector: libc::iovec,
+        flags: i32,
+    ) -> Outcome<usize> {
+        // SAFETY: the vector points to a buffer that the caller of `push` holds.
+        let sent =
+            unsafe { libc::send(socket.as_raw_fd(), vector.iov_base, vector.iov_len, flags) };
+        // SAFETY: an all-zero msghdr is a valid one with nothing in it.
+        let mut header: libc::mmsghdr = unsafe { zeroed() };
+        header.msg_len = check(sent)? as u32;
+        self.headers.push(header);
+        Ok(1)
     }
 
     /// The bytes of message `at` that the kernel took, after [`send`](Outgoing::send).
@@ -188,6 +211,13 @@ pub(crate) fn receive(
         segment_bytes: control::gro_segment_bytes(&room.0[..filled]),
         truncated: header.msg_flags & libc::MSG_TRUNC != 0,
     })
+}
+
+/// Receives bytes of a stream without waiting. What else may come with them is of no interest, so
+/// there is no header for the kernel to fetch, check and fill in.
+pub(crate) fn receive_bytes(socket: BorrowedFd<'_>, into: &mut [u8]) -> Outcome<usize> {
+    let (_, bytes) = rustix::net::recv(socket, into, RecvFlags::DONTWAIT)?;
+    Ok(bytes)
 }
 
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Outcome<()> {
