@@ -243,11 +243,8 @@ impl AsyncRead for AsyncTlsStream {
         loop {
             let readable = this.watch.poll_readable(context).map_err(Error::from)?;
             let reader = this.stream.halves().0;
-            let received = match readable.is_pending() && reader.incoming().is_direct() {
-                // No system call to be told that there is nothing.
-                true => reader.receive_at_hand(into.initialize_unfilled()),
-                false => reader.receive(into.initialize_unfilled()).map(Some),
-            };
+            // No system call to be told that there is nothing.
+            let received = reader.receive_now(into, readable.is_ready());
             let was_readable = readable.is_ready();
             if let Poll::Ready(readable) = readable
                 && reader.is_dry()

@@ -76,10 +76,13 @@ impl Incoming {
         }
     }
 
-    /// Whether it is opened by who reads.
+    /// See [`Inflow::at_hand_bytes`]; `None` if it is not opened by who reads.
     #[cfg(feature = "tokio")]
-    pub(crate) fn is_direct(&self) -> bool {
-        matches!(self, Self::Direct(_))
+    pub(crate) fn at_hand_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Direct(inflow) => Some(inflow.at_hand_bytes()),
+            Self::Ahead(_) | Self::Kernel(_) => None,
+        }
     }
 
     /// Takes note of the connection's end behind what was received, which was not waited for.

@@ -115,6 +115,12 @@ impl Inflow {
         }
     }
 
+    /// More than there is to read of what was received, but not by much; 0 if that is nothing.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn at_hand_bytes(&self) -> usize {
+        self.sealed.len() + self.staged.len()
+    }
+
     /// So many bytes were received there.
     pub(crate) fn received(&mut self, count: usize) {
         self.sealed.end += count;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sealift_io::{Receiver, Tally};
+#[cfg(feature = "tokio")]
+use tokio::io::ReadBuf;
 
 use crate::error::{Error, Refused, Result};
 use crate::incoming::Incoming;
@@ -68,12 +70,41 @@ impl TlsReader {
         self.fill(into, true)
     }
 
-    /// As [`receive`](TlsReader::receive), of what was received before; `None` if that is nothing.
+    /// As [`receive`](TlsReader::receive), but waits for nothing, and uses no more of the memory
+    /// than can be filled: what is behind that need not be initialised. `None` if there is nothing;
+    /// `may_fetch` says whether the socket is worth a look.
     #[cfg(feature = "tokio")]
-    pub(crate) fn receive_at_hand(&mut self, into: &mut [u8]) -> Result<Option<usize>> {
-        let filled = self.fill(into, false)?;
-        let is_end = into.is_empty() || !matches!(self.end, End::Open);
-        Ok((filled > 0 || is_end).then_some(filled))
+    pub(crate) fn receive_now(
+        &mut self,
+        into: &mut ReadBuf<'_>,
+        may_fetch: bool,
+    ) -> Result<Option<usize>> {
+        let Some(mut at_hand) = self.incoming.at_hand_bytes() else {
+            return self.receive(into.initialize_unfilled()).map(Some);
+        };
+        if may_fetch {
+            self.is_dry = false;
+        }
+        loop {
+            if at_hand > 0 || into.remaining() == 0 || !matches!(self.end, End::Open) {
+                // An end takes no room, but an error wants to be asked for some.
+                let room = at_hand.max(1).min(into.remaining());
+                let filled = self.fill(into.initialize_unfilled_to(room), false)?;
+                let is_end = room == 0 || !matches!(self.end, End::Open);
+                if filled > 0 || is_end {
+                    return Ok(Some(filled));
+                }
+            }
+            if !may_fetch {
+                return Ok(None);
+            }
+            match self.fetch() {
+                // It is kept, and told by the next round.
+                Err(error) if !error.is_passing() => self.ends(End::Failed(error)),
+                fetched => _ = fetched?,
+            }
+            at_hand = self.incoming.at_hand_bytes().unwrap_or(0);
+        }
     }
 
     /// Whether the socket had no more when it was last looked at.
@@ -173,17 +204,17 @@ impl TlsReader {
                 }
             };
             let room_bytes = room.len();
-            let waited = match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
+            let waited = match self.receiver.try_receive(&mut [IoSliceMut::new(room)]) {
                 // Another half's error shut the socket down, and says why.
-                Ok(received) if received.bytes == 0 => {
+                Ok(Some(received)) if received.bytes == 0 => {
                     return Err(self.link.check().err().unwrap_or(Error::Truncated));
                 }
-                Ok(received) => {
+                Ok(Some(received)) => {
                     self.is_dry = received.bytes < room_bytes;
                     self.incoming.received(received.bytes);
                     return Ok(Some(0));
                 }
-                Err(sealift_io::Error::Deadline { .. }) => {
+                Ok(None) => {
                     self.incoming.rest();
                     self.receiver.wait_readable_or(news, until)
                 }
@@ -203,13 +234,13 @@ impl TlsReader {
         self.is_dry = false;
         while matches!(self.end, End::Open) && self.incoming.is_hungry() {
             let Some(room) = self.incoming.room() else { return };
-            match self.receiver.receive(&mut [IoSliceMut::new(room)], Instant::now()) {
+            match self.receiver.try_receive(&mut [IoSliceMut::new(room)]) {
                 // Another half's error shut the socket down, and says why.
-                Ok(received) if received.bytes == 0 => {
+                Ok(Some(received)) if received.bytes == 0 => {
                     self.incoming.ends(self.link.check().err().unwrap_or(Error::Truncated));
                 }
-                Ok(received) => self.incoming.received(received.bytes),
-                Err(sealift_io::Error::Deadline { .. }) => {
+                Ok(Some(received)) => self.incoming.received(received.bytes),
+                Ok(None) => {
                     self.is_dry = true;
                     return;
                 }

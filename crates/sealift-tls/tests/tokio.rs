@@ -2,7 +2,10 @@
 
 mod support;
 
+use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -17,7 +20,7 @@ use sealift_tls::{AsyncTlsStream, Error, TlsStream, rustls};
 use support::engines::{Telltale, sound};
 use support::puppet::Puppet;
 use support::{Authority, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -109,6 +112,44 @@ async fn a_reader_alone_answers_key_updates() {
         timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
         assert_eq!(theirs.join().unwrap(), b"answer in two");
     }
+}
+
+/// Memory that is lent unwritten, as hyper's is, need not be filled with zeros for a small read.
+#[tokio::test]
+async fn a_read_initialises_little_more_than_it_fills() {
+    let authority = Authority::new();
+    let (near, far) = tcp_pair();
+    let server = authority.server(&case_tls13());
+    let theirs = thread::spawn(move || {
+        let mut theirs = Theirs::server(far, server);
+        for len in [100, 40_000] {
+            theirs.write_all(&pattern(len, 9)).unwrap();
+            theirs.read_exact(&mut [0; 1]).unwrap();
+        }
+        theirs.close();
+    });
+    let client = authority.client(&case_tls13());
+    let ours = AsyncTlsStream::connect(TlsStream::builder(), near, client, name(), deadline(20));
+    let mut ours = ours.await.unwrap();
+    for len in [100, 40_000] {
+        let (mut memory, mut read) = (vec![MaybeUninit::uninit(); 1 << 20], Vec::new());
+        while read.len() < len {
+            let mut into = ReadBuf::uninit(&mut memory);
+            poll_fn(|context| Pin::new(&mut ours).poll_read(context, &mut into)).await.unwrap();
+            read.extend_from_slice(into.filled());
+            let initialised = into.initialized().len();
+            assert!(initialised < into.filled().len() + 20_000, "{initialised} for {len}");
+        }
+        assert!(read == pattern(len, 9));
+        ours.write_all(b"k").await.unwrap();
+    }
+    for _ in 0..2 {
+        let mut memory = [MaybeUninit::uninit(); 9];
+        let mut into = ReadBuf::uninit(&mut memory);
+        poll_fn(|context| Pin::new(&mut ours).poll_read(context, &mut into)).await.unwrap();
+        assert_eq!(into.filled(), b"", "the end, each time");
+    }
+    theirs.join().unwrap();
 }
 
 /// A full socket is asked again when it says so, and not before. To the runtime the notification of
