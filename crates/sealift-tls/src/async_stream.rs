@@ -292,15 +292,12 @@ impl AsyncWrite for AsyncTlsStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            if self.stream.halves().1.is_stuck() {
-                ready!(self.poll_news(Half::Writing, context))?;
-            }
-            match self.stream.halves().1.send(slices) {
-                Err(Error::Deadline) => ready!(self.poll_news(Half::Writing, context))?,
-                outcome => return Poll::Ready(Ok(outcome?)),
-            }
+        let mut sent = self.stream.halves().1.send_unless_stuck(slices);
+        while let Err(Error::Deadline) = sent {
+            ready!(self.poll_news(Half::Writing, context))?;
+            sent = self.stream.halves().1.send(slices);
         }
+        Poll::Ready(Ok(sent?))
     }
 
     fn is_write_vectored(&self) -> bool {

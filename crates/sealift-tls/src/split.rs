@@ -15,6 +15,7 @@ use crate::error::{Error, Refused, Result};
 use crate::incoming::Incoming;
 use crate::inflow::Step;
 use crate::link::{Link, TEND_EVERY, Wants};
+use crate::outgoing::Outgoing;
 use crate::stats::Stats;
 
 /// Longer than anybody waits.
@@ -308,12 +309,6 @@ impl TlsWriter {
         &self.link
     }
 
-    /// Whether the socket had no room when it was last asked, and nothing else is to be told.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.link.check().is_ok() && self.link.with_outflow(|outflow| outflow.is_stuck())
-    }
-
     /// When a write gives up with [`Error::Deadline`]; never, unless set. What it had sealed by
     /// then counts as written, and leaves with the next call of either half.
     pub fn set_write_deadline(&mut self, deadline: Option<Instant>) {
@@ -330,11 +325,29 @@ impl TlsWriter {
     /// [`Error::KeyExhausted`] in TLS 1.2; [`Error::Closed`]; [`Error::Io`].
     pub fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
         let deadline = or_never(self.deadline);
-        self.link.with_outflow(|outflow| {
-            let written = outflow.write(&self.link, slices, deadline);
-            // The reading half may have found the reason meanwhile.
-            written.map_err(|error| self.link.check().err().unwrap_or(error))
+        self.link.with_outflow(|outflow| self.write(outflow, slices, deadline))
+    }
+
+    /// As [`send`](TlsWriter::send), for one who is woken when the socket has room: where it had
+    /// none when it was last asked, nothing is sealed before that.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn send_unless_stuck(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        let deadline = or_never(self.deadline);
+        self.link.with_outflow(|outflow| match outflow.is_stuck() && self.link.check().is_ok() {
+            true => Err(Error::Deadline),
+            false => self.write(outflow, slices, deadline),
         })
+    }
+
+    fn write(
+        &self,
+        outflow: &mut Outgoing,
+        slices: &[IoSlice<'_>],
+        deadline: Instant,
+    ) -> Result<usize> {
+        let written = outflow.write(&self.link, slices, deadline);
+        // The reading half may have found the reason meanwhile.
+        written.map_err(|error| self.link.check().err().unwrap_or(error))
     }
 
     /// Sends `range` of a file, or as much of it as the file has, and says how much that was. It is
