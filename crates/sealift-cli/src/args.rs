@@ -111,7 +111,8 @@ impl Cli {
         {
             let text = format!(
                 "no row is called '{}': they are called ENGINE/SUITE/BYTES, as in \
-                 inline/aes-128-gcm/16384, of raw, memcpy, inline, ipsec-mb, workers and router",
+                 inline/aes-128-gcm/16384, of raw, memcpy, memcpy-inline, inline, ipsec-mb, \
+                 workers and router",
                 shown(name)
             );
             return Err(Self::command().error(ErrorKind::ValueValidation, text));

@@ -34,7 +34,7 @@ fn every_engine_has_its_rows_at_every_suite() {
         found.unwrap_or_else(|| panic!("there is no row {name}"))
     };
     for suite in ["aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "aes-128-ccm"] {
-        for engine in ["raw", "memcpy", "inline", "workers", "router"] {
+        for engine in ["raw", "memcpy", "memcpy-inline", "inline", "workers", "router"] {
             let row = row(format!("{engine}/{suite}/1350"));
             assert!(row["bytes_per_second"].as_f64().unwrap() > 0.0, "{row}");
             assert!(row["ratio"].is_number() && row["samples"].is_array(), "{row}");
@@ -48,7 +48,11 @@ fn every_engine_has_its_rows_at_every_suite() {
         let packets = row(format!("ipsec-mb/{suite}/1350"));
         assert!(packets["ratio"].is_number() || packets["skipped"].is_string(), "{packets}");
     }
-    assert_eq!(row("memcpy/aes-128-gcm/1350".to_owned())["copies_per_byte"], 2.0);
+    for (copier, other) in [("memcpy", "raw"), ("memcpy-inline", "inline")] {
+        let row = row(format!("{copier}/aes-128-gcm/1350"));
+        assert_eq!(row["copies_per_byte"], 2.0);
+        assert_eq!(row["ratio_to"], *format!("{other}/aes-128-gcm/1350"));
+    }
     assert_eq!(row("inline/aes-128-gcm/1350".to_owned())["copies_per_byte"], 1.0);
 }
 

@@ -21,7 +21,8 @@ impl Bar {
     }
 }
 
-/// The AES suites whose speed is that of memory.
+/// The AES suites whose speed is that of memory. What a slower one can gain from sealing out of
+/// place is less, because that saves the copy at most: the ratio is below 1 + copy / seal.
 const GCM: [&str; 2] = ["aes-128-gcm", "aes-256-gcm"];
 const ALL: [&str; 4] = ["aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "aes-128-ccm"];
 
@@ -33,13 +34,17 @@ pub(crate) fn of(report: &Report) -> Vec<Bar> {
         found: lowest(report, of, to, suites, bytes),
     };
     let (many, one) = ("", "/batch-1");
+    // Like with like: bare calls with bare calls, jobs with jobs.
+    let apart = |what, (of, to), bytes| bar(what, 1.05, (of, many), (to, many), &GCM, bytes);
     let gcm_and_chacha = ["aes-256-gcm", "chacha20-poly1305"];
     let packets = ["aes-128-gcm", "chacha20-poly1305"];
     vec![
         bar("inline to raw, records", 0.97, ("inline", many), ("raw", many), &ALL, 16_384),
         bar("inline to raw, packets", 0.9, ("inline", many), ("raw", many), &ALL, 1_350),
-        bar("out of place to memcpy, records", 1.05, ("raw", many), ("memcpy", many), &GCM, 16_384),
-        bar("out of place to memcpy, packets", 1.05, ("raw", many), ("memcpy", many), &GCM, 1_350),
+        apart("out of place to memcpy, records", ("raw", "memcpy"), 16_384),
+        apart("out of place to memcpy, jobs of records", ("inline", "memcpy-inline"), 16_384),
+        apart("out of place to memcpy, packets", ("raw", "memcpy"), 1_350),
+        apart("out of place to memcpy, jobs of packets", ("inline", "memcpy-inline"), 1_350),
         bar(
             "two cores to one, records",
             1.7,

@@ -18,6 +18,15 @@ use sealift::crypto::{
 };
 use sealift::io::baseline::Sample;
 
+/// How a message gets from where it is to where it is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Sealing is the copy.
+    Apart,
+    /// It is copied first, by whoever makes the job, and sealed where it is then.
+    Copied,
+}
+
 /// An engine over the memory of this bench.
 pub(super) type AnyEngine = Box<dyn Engine<Arc<[u8]>, Vec<u8>>>;
 
@@ -51,7 +60,7 @@ impl Shape {
     }
 
     /// At least `least` slots.
-    fn slots<T>(&self, least: usize, slot: impl Fn(Arc<[u8]>, Vec<u8>) -> T) -> VecDeque<T> {
+    fn slots<T>(&self, least: usize, mut slot: impl FnMut(Arc<[u8]>, Vec<u8>) -> T) -> VecDeque<T> {
         let count = (self.ring_bytes / (self.payload_bytes * self.batch)).max(least);
         let memory = |each: usize, byte| vec![byte; each * self.batch];
         let sealed_bytes = self.payload_bytes + TAG_BYTES;
@@ -98,10 +107,11 @@ pub(super) fn bare(shape: Shape, call: Call, duration: Duration) -> Result<Sampl
 /// Seals with `engine`: what is synchronous job by job, what is not with many in flight.
 pub(super) fn one_engine(
     shape: Shape,
+    way: Way,
     engine: AnyEngine,
     duration: Duration,
 ) -> Result<Sample, String> {
-    let mut lane = Lane::new(shape, engine, key(shape)?, 0);
+    let mut lane = Lane::new(shape, way, engine, key(shape)?, 0);
     lane.go_round()?;
     let begun = Instant::now();
     let messages = for_a_time(duration, || lane.step())? + lane.drain()?;
@@ -125,8 +135,8 @@ pub(super) fn two_engines(
         Ok::<_, String>((messages, begun.elapsed()))
     };
     let [here, there] = engines;
-    let here = Lane::new(half, here, key.clone(), 0);
-    let there = Lane::new(half, there, key, 1 << 62);
+    let here = Lane::new(half, Way::Apart, here, key.clone(), 0);
+    let there = Lane::new(half, Way::Apart, there, key, 1 << 62);
     let (here, there) = std::thread::scope(|scope| {
         let there = scope.spawn(|| run(there));
         (run(here), there.join())
@@ -152,23 +162,31 @@ struct Lane {
     /// Jobs that the engine may hold.
     depth: usize,
     slots: VecDeque<Slot>,
+    /// What is copied into the slots, in turn; nothing if sealing is the copy.
+    originals: VecDeque<Arc<[u8]>>,
     jobs: VecDeque<Job<Arc<[u8]>, Vec<u8>>>,
     done: VecDeque<Done<Arc<[u8]>, Vec<u8>>>,
 }
 
 impl Lane {
     /// Messages are numbered from `first` on.
-    fn new(shape: Shape, engine: AnyEngine, key: Key, first: u64) -> Self {
+    fn new(shape: Shape, way: Way, engine: AnyEngine, key: Key, first: u64) -> Self {
         let depth = match engine.capabilities().synchronous {
             true => 1,
             false => (MESSAGES_IN_FLIGHT / shape.batch).max(1),
         };
-        let memory = |source, destination| {
-            (Payload::Apart { source, destination }, Units::with_capacity(shape.batch))
-        };
-        let slots = shape.slots(depth, memory);
+        let mut originals = VecDeque::new();
+        let slots = shape.slots(depth, |source, destination| match way {
+            Way::Apart => Payload::Apart { source, destination },
+            Way::Copied => {
+                originals.push_back(source);
+                Payload::InPlace(destination)
+            }
+        });
+        let with_units = |payload| (payload, Units::with_capacity(shape.batch));
+        let slots = slots.into_iter().map(with_units).collect();
         let (jobs, done) = (VecDeque::with_capacity(depth), VecDeque::with_capacity(depth));
-        Self { shape, engine, key, number: first, depth, slots, jobs, done }
+        Self { shape, engine, key, number: first, depth, slots, originals, jobs, done }
     }
 
     /// Every slot once, so that memory and caches are as they stay.
@@ -215,13 +233,31 @@ impl Lane {
         Ok(messages)
     }
 
-    fn job(&mut self, (payload, mut units): Slot) -> Result<Job<Arc<[u8]>, Vec<u8>>, String> {
+    /// Copies the next plaintext to where it is sealed in place.
+    fn copy_into(&mut self, buffer: &mut [u8]) {
+        let Some(original) = self.originals.pop_front() else { return };
+        let bytes = self.shape.payload_bytes;
+        let places = buffer.chunks_exact_mut(bytes + TAG_BYTES);
+        for (text, place) in original.chunks_exact(bytes).zip(places) {
+            place[..bytes].copy_from_slice(text);
+        }
+        self.originals.push_back(original);
+    }
+
+    fn job(&mut self, (mut payload, mut units): Slot) -> Result<Job<Arc<[u8]>, Vec<u8>>, String> {
         let Shape { payload_bytes, batch, .. } = self.shape;
+        let from_stride = match &mut payload {
+            Payload::Apart { .. } => payload_bytes,
+            Payload::InPlace(buffer) => {
+                self.copy_into(buffer);
+                payload_bytes + TAG_BYTES
+            }
+        };
         units.clear();
         for at in 0..batch {
             self.number += 1;
             let nonce = Nonce::of(&[0; NONCE_BYTES], self.number);
-            let (from, to) = (at * payload_bytes, at * (payload_bytes + TAG_BYTES));
+            let (from, to) = (at * from_stride, at * (payload_bytes + TAG_BYTES));
             units.push(Unit::new(nonce, from..from + payload_bytes, to).with(&ASSOCIATED));
         }
         let job = Job::seal(&self.key, payload, units, self.number);
@@ -243,4 +279,27 @@ fn for_a_time(
         }
     }
     Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use sealift::crypto::Inline;
+
+    use super::*;
+
+    #[test]
+    fn what_is_copied_first_is_sealed_as_what_is_not() {
+        let suite = Suite::Aes128Gcm;
+        let shape = Shape { suite, payload_bytes: 100, batch: 3, ring_bytes: 900 };
+        let sealed = |way| {
+            let mut lane = Lane::new(shape, way, Box::new(Inline::new()), key(shape).unwrap(), 0);
+            lane.go_round().unwrap();
+            let destination = |(payload, _): Slot| match payload {
+                Payload::Apart { destination, .. } | Payload::InPlace(destination) => destination,
+            };
+            lane.slots.into_iter().map(destination).collect::<Vec<_>>()
+        };
+        let (apart, copied) = (sealed(Way::Apart), sealed(Way::Copied));
+        assert!(apart.len() == 3 && apart[0] != apart[1] && apart == copied);
+    }
 }

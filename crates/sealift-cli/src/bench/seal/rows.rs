@@ -6,7 +6,7 @@ use sealift::crypto::baseline::Bare;
 use sealift::crypto::{Inline, IpsecMb, Router, Suite, Workers};
 use serde::{Deserialize, Serialize};
 
-use super::ring::{self, AnyEngine, Call, Shape};
+use super::ring::{self, AnyEngine, Call, Shape, Way};
 use crate::bench::rows::{Measured, Path, Payloads, Row, Work};
 
 /// Messages in a job of many.
@@ -15,7 +15,7 @@ pub(super) const BATCH: usize = 32;
 /// What a row of `bench seal` has that one of `bench send` has not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sealing {
-    /// The engine's name, or `raw` or `memcpy`.
+    /// The engine's name, or `raw`, `memcpy` or `memcpy-inline`.
     pub(crate) engine: String,
     /// The suite's name.
     pub(crate) suite: String,
@@ -29,15 +29,18 @@ pub(crate) struct Sealing {
 #[derive(Clone, Copy)]
 enum Worker {
     Bare(Call),
+    /// An engine in place, behind a copy.
+    Copied(fn() -> Result<AnyEngine, String>),
     Engine(fn() -> Result<AnyEngine, String>),
     /// An engine that has another core of its own.
     Crew(fn() -> Result<AnyEngine, String>),
 }
 
 /// Name, what it does, and who does it.
-const WORKERS: [(&str, &str, Worker); 6] = [
+const WORKERS: [(&str, &str, Worker); 7] = [
     ("raw", "the bare library call, out of place", Worker::Bare(Bare::seal)),
     ("memcpy", "memcpy, then the bare library call in place", Worker::Bare(Bare::copy_and_seal)),
+    ("memcpy-inline", "memcpy, then the Inline engine in place", Worker::Copied(inline)),
     ("inline", "the Inline engine: aws-lc, AES-CCM by the ccm crate", Worker::Engine(inline)),
     ("ipsec-mb", "the IpsecMb engine: Intel's multi-buffer library", Worker::Engine(ipsec_mb)),
     (
@@ -94,7 +97,8 @@ pub(super) fn name(engine: &str, shape: Shape, cores: usize) -> String {
 }
 
 /// The row, if that worker has one of this kind: bare calls know neither batches nor cores, but
-/// `raw` is measured over the same memory as either batch, to be compared with both.
+/// `raw` is measured over the same memory as either batch, to be compared with both. What copies
+/// first is compared with what does the same without a copy: a bare call with one, jobs with jobs.
 fn row(
     (engine, about, worker): (&'static str, &'static str, Worker),
     shape: Shape,
@@ -103,6 +107,7 @@ fn row(
     let many = shape.batch > 1;
     let is_there = match worker {
         Worker::Bare(_) => cores == 1 && (many || engine == "raw"),
+        Worker::Copied(_) => cores == 1 && many,
         Worker::Engine(_) => true,
         Worker::Crew(_) => cores == 1,
     };
@@ -110,7 +115,7 @@ fn row(
         return None;
     }
     let to = match worker {
-        Worker::Crew(_) => "inline",
+        Worker::Crew(_) | Worker::Copied(_) => "inline",
         _ if cores > 1 => engine,
         _ => "raw",
     };
@@ -118,8 +123,9 @@ fn row(
     let work: Work = Box::new(move |_, _, duration| {
         let sample = match (worker, cores) {
             (Worker::Bare(call), _) => ring::bare(shape, call, duration),
+            (Worker::Copied(open), _) => ring::one_engine(shape, Way::Copied, open()?, duration),
             (Worker::Engine(open) | Worker::Crew(open), 1) => {
-                ring::one_engine(shape, open()?, duration)
+                ring::one_engine(shape, Way::Apart, open()?, duration)
             }
             (Worker::Engine(open) | Worker::Crew(open), _) => {
                 ring::two_engines(shape, [open()?, open()?], duration)
@@ -134,8 +140,8 @@ fn row(
         payloads: Payloads::Fixed(shape.payload_bytes),
         segment_bytes: None,
         compared_to: Cow::Owned(compared_to),
-        // `memcpy` copies, and then seals in place.
-        copies_per_byte: if engine == "memcpy" { 2.0 } else { 1.0 },
+        // `memcpy` and `memcpy-inline` copy, and then seal in place.
+        copies_per_byte: if engine.starts_with("memcpy") { 2.0 } else { 1.0 },
         sealing: Some(Sealing {
             engine: engine.to_owned(),
             suite: shape.suite.name().to_owned(),
@@ -161,6 +167,7 @@ mod tests {
             "raw/aes-128-gcm/64",
             "raw/aes-128-ccm/1350/batch-1",
             "memcpy/aes-256-gcm/16384",
+            "memcpy-inline/aes-256-gcm/16384",
             "inline/aes-128-gcm/16384",
             "inline/chacha20-poly1305/1350/batch-1",
             "workers/aes-256-gcm/16384",
