@@ -35,6 +35,11 @@ pub(crate) fn grouped(count: f64) -> String {
     text
 }
 
+/// How many samples: `1 sample`, `5 samples`.
+pub(crate) fn samples(count: u32) -> String {
+    if count == 1 { "1 sample".to_owned() } else { format!("{count} samples") }
+}
+
 /// A ratio: `2.49×`.
 pub(crate) fn times(ratio: f64) -> String {
     format!("{ratio:.2}×")
@@ -70,6 +75,11 @@ pub(crate) fn calls(per_message: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_sample_is_no_samples() {
+        assert_eq!([1, 5].map(samples), ["1 sample", "5 samples"]);
+    }
 
     #[test]
     fn figures_keep_three_digits() {

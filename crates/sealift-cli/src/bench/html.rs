@@ -71,7 +71,8 @@ fn of_sending(page: &mut String, report: &Report) {
     if report.meets_the_seed() {
         tables::seed(page, report);
     }
-    tables::rows(page, report);
+    let look = tables::Look { unit: "message", colour: |row| lines::family(&row.name) };
+    tables::rows(page, &report.rows.iter().collect::<Vec<_>>(), &look);
     method(page, report);
 }
 
@@ -125,9 +126,9 @@ fn charts(page: &mut String, report: &Report) {
     let _ = writeln!(
         page,
         "<section>\n<h2>Throughput against payload</h2>\n<figure>\n{throughput}<figcaption>{} \
-         Each point is the median of {} samples.</figcaption>\n</figure>\n</section>",
+         Each point is the median of {}.</figcaption>\n</figure>\n</section>",
         escape(&crossing::sentence(report)),
-        report.rounds
+        format::samples(report.rounds)
     );
     let against_copy = lines::both(&lines::against_copy(report));
     // Without the row `copy` there is nothing to compare with.

@@ -24,8 +24,9 @@ pub(crate) fn render(report: &Report) -> String {
     );
     push(&mut text, &shortened(&line, COLUMNS));
     let line = format!(
-        "median of {} samples of {} s, rows interleaved; GB/s: 10^9 bytes of payload a second",
-        report.rounds, report.sample_seconds
+        "median of {} of {} s, rows interleaved; GB/s: 10^9 bytes of payload a second",
+        format::samples(report.rounds),
+        report.sample_seconds
     );
     push(&mut text, &line);
     for line in wrapped(&report.disturbance().unwrap_or_default(), COLUMNS) {

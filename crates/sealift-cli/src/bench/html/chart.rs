@@ -212,12 +212,18 @@ impl Scale {
         let every = (count as f64 * 34.0 / (self.right() - LEFT)).ceil().max(1.0) as usize;
         let all: Vec<f64> = powers().filter(within).collect();
         let some = all.iter().rev().step_by(every).filter(|bytes| **bytes >= self.x_from);
-        some.map(|bytes| (self.x(*bytes), kibi(*bytes))).collect()
+        some.map(|bytes| (self.x(*bytes), binary(*bytes))).collect()
     }
 }
 
-fn kibi(bytes: f64) -> String {
-    if bytes < 1024.0 { format!("{bytes:.0}") } else { format!("{:.0}K", bytes / 1024.0) }
+/// A power of two: `512`, `64K`, `1M`.
+fn binary(bytes: f64) -> String {
+    let (kibi, mebi) = (bytes / 1024.0, bytes / 1024.0 / 1024.0);
+    match bytes {
+        _ if mebi >= 1.0 => format!("{mebi:.0}M"),
+        _ if kibi >= 1.0 => format!("{kibi:.0}K"),
+        _ => format!("{bytes:.0}"),
+    }
 }
 
 /// Digits behind the point that multiples of `step` need.
@@ -257,6 +263,12 @@ mod tests {
     fn steps_are_round() {
         assert_eq!([0.3, 1.0, 2.1, 9.0, 30.0].map(nice_step), [0.5, 1.0, 2.5, 10.0, 50.0]);
         assert_eq!([10.0, 2.5, 0.5, 0.25].map(decimals), [0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn ticks_are_short() {
+        let ticks = [512.0, 65_536.0, 1_048_576.0, 67_108_864.0].map(binary);
+        assert_eq!(ticks, ["512", "64K", "1M", "64M"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::report::{Report, Row, Spread};
 use super::super::{format, seed};
-use super::{escape, lines};
+use super::escape;
 
 /// The seed's six lines, each beside our row that does the same work.
 pub(crate) fn seed(page: &mut String, report: &Report) {
@@ -58,89 +58,138 @@ fn seed_note(report: &Report) -> String {
     text
 }
 
-/// All rows, a table per payload, the largest first.
-pub(crate) fn rows(page: &mut String, report: &Report) {
+/// How a bench speaks of its rows.
+pub(crate) struct Look {
+    /// What is sent or sealed at a time.
+    pub(crate) unit: &'static str,
+    /// The class of the page's style that gives a row its colour.
+    pub(crate) colour: fn(&Row) -> &'static str,
+}
+
+/// The columns that not every bench has something for.
+#[derive(Clone, Copy)]
+struct Columns {
+    calls: bool,
+    zero_copy: bool,
+}
+
+impl Columns {
+    fn of(rows: &[&Row]) -> Self {
+        Self {
+            calls: rows.iter().any(|row| row.syscalls_per_message.is_some()),
+            zero_copy: rows.iter().any(|row| row.zerocopied_fraction.is_some()),
+        }
+    }
+
+    /// Those of figures.
+    fn count(self) -> usize {
+        4 + usize::from(self.calls) + usize::from(self.zero_copy)
+    }
+}
+
+/// All of these rows, a table per payload, the largest first.
+pub(crate) fn rows(page: &mut String, rows: &[&Row], look: &Look) {
     page.push_str("<section>\n<h2>All rows</h2>\n");
     page.push_str(
         "<p class=\"note\">The bar is the median, the line on it spans the slowest and the fastest \
          sample, its thick part the middle half.<span class=\"narrow\"> Turn the phone for more \
          columns.</span></p>\n",
     );
-    let mut payloads: Vec<usize> = report.rows.iter().map(|row| row.payload_bytes).collect();
+    let mut payloads: Vec<usize> = rows.iter().map(|row| row.payload_bytes).collect();
     payloads.sort_unstable_by(|a, b| b.cmp(a));
     payloads.dedup();
+    let columns = Columns::of(rows);
     let mut explained: Vec<&str> = Vec::new();
     for payload in payloads {
-        let rows = || report.rows.iter().filter(move |row| row.payload_bytes == payload);
+        let rows = || rows.iter().copied().filter(move |row| row.payload_bytes == payload);
         let fastest = rows().filter_map(|row| row.spread).map(|spread| spread.max);
         let scale = fastest.max_by(f64::total_cmp).unwrap_or(1.0);
         let usual = usual_comparison(rows());
-        let _ = writeln!(
-            page,
-            "<table class=\"rows\">\n<caption>{} bytes per message</caption>\n<thead><tr>\
-             <th scope=\"col\">Row</th><th scope=\"col\">GB/s</th>\
-             <th scope=\"col\" class=\"more\">min–max</th>\
-             <th scope=\"col\" class=\"more\">messages/s</th>\
-             <th scope=\"col\" class=\"more\">calls a message</th>\
-             <th scope=\"col\">zero-copy</th>\
-             <th scope=\"col\">ratio<small>to {}</small></th></tr></thead>\n<tbody>",
-            format::grouped(payload as f64),
-            escape(usual),
-        );
+        heading(page, payload, usual, look.unit, columns);
         for row in rows() {
-            let is_new = !explained.contains(&row.name.as_str());
-            explained.push(&row.name);
-            row_line(page, row, scale, is_new, usual);
+            let is_new = !explained.contains(&row.about.as_str());
+            explained.push(&row.about);
+            row_name(page, row, scale, is_new, look);
+            row_figures(page, row, usual, columns);
         }
         page.push_str("</tbody>\n</table>\n");
     }
     page.push_str("</section>\n");
 }
 
-/// The row that most of `rows` are compared to.
+fn heading(page: &mut String, payload: usize, usual: &str, unit: &str, columns: Columns) {
+    let more = |is_there: bool, cell: String| if is_there { cell } else { String::new() };
+    let calls = format!("<th scope=\"col\" class=\"more\">calls a {unit}</th>");
+    let zero_copy = "<th scope=\"col\">zero-copy</th>".to_owned();
+    let _ = writeln!(
+        page,
+        "<table class=\"rows\">\n<caption>{} bytes a {unit}</caption>\n<thead><tr>\
+         <th scope=\"col\">Row</th><th scope=\"col\">GB/s</th>\
+         <th scope=\"col\" class=\"more\">min–max</th>\
+         <th scope=\"col\" class=\"more\">{unit}s/s</th>{}{}\
+         <th scope=\"col\">ratio<small>to {}</small></th></tr></thead>\n<tbody>",
+        format::grouped(payload as f64),
+        more(columns.calls, calls),
+        more(columns.zero_copy, zero_copy),
+        escape(usual),
+    );
+}
+
+/// What a row is compared to, up to a slash: the rest of the name is the same as its own.
+fn base(row: &Row) -> &str {
+    row.ratio_to.split('/').next().unwrap_or_default()
+}
+
+/// What most of `rows` are compared to.
 fn usual_comparison<'report>(rows: impl Iterator<Item = &'report Row>) -> &'report str {
-    let names: Vec<&str> = rows.map(|row| row.ratio_to.as_str()).collect();
+    let names: Vec<&str> = rows.map(base).collect();
     let count = |name: &&&str| names.iter().filter(|other| *other == *name).count();
     names.iter().max_by_key(count).copied().unwrap_or_default()
 }
 
-fn row_line(page: &mut String, row: &Row, scale: f64, with_about: bool, usual: &str) {
+fn row_name(page: &mut String, row: &Row, scale: f64, with_about: bool, look: &Look) {
     let about =
         if with_about { format!("<small>{}</small>", escape(&row.about)) } else { String::new() };
     let _ = write!(
         page,
         "<tr class=\"{}\"><th scope=\"row\"><code>{}</code>{about}{}</th>",
-        lines::family(&row.name),
+        (look.colour)(row),
         escape(&row.name),
         row.spread.map_or(String::new(), |spread| bar(row, spread, scale)),
     );
+}
+
+fn row_figures(page: &mut String, row: &Row, usual: &str, columns: Columns) {
     if let Some(why) = &row.skipped {
-        let _ = writeln!(
-            page,
-            "<td class=\"skipped\" colspan=\"6\">skipped: {}</td></tr>",
-            escape(why)
-        );
+        let (count, why) = (columns.count(), escape(why));
+        let cell = format!("<td class=\"skipped\" colspan=\"{count}\">skipped: {why}</td></tr>");
+        let _ = writeln!(page, "{cell}");
         return;
     }
-    let comparison = if row.ratio_to == usual {
-        String::new()
-    } else {
-        format!("<small>to {}</small>", escape(&row.ratio_to))
-    };
     let spread = row.spread.map(|spread| {
         format!("{}–{}", format::gigabytes(spread.min), format::gigabytes(spread.max))
     });
-    let _ = writeln!(
+    let _ = write!(
         page,
-        "<td><b>{}</b></td><td class=\"more\">{}</td><td class=\"more\">{}</td>\
-         <td class=\"more\">{}</td><td>{}</td><td>{}{comparison}</td></tr>",
+        "<td><b>{}</b></td><td class=\"more\">{}</td><td class=\"more\">{}</td>",
         or_dash(row.bytes_per_second.map(format::gigabytes)),
         or_dash(spread),
         or_dash(row.messages_per_second.map(format::grouped)),
-        or_dash(row.syscalls_per_message.map(format::calls)),
-        or_dash(row.zerocopied_fraction.map(format::percent)),
-        or_dash(row.ratio.map(format::times)),
     );
+    if columns.calls {
+        let calls = or_dash(row.syscalls_per_message.map(format::calls));
+        let _ = write!(page, "<td class=\"more\">{calls}</td>");
+    }
+    if columns.zero_copy {
+        let _ = write!(page, "<td>{}</td>", or_dash(row.zerocopied_fraction.map(format::percent)));
+    }
+    let comparison = if base(row) == usual {
+        String::new()
+    } else {
+        format!("<small>to {}</small>", escape(base(row)))
+    };
+    let ratio = or_dash(row.ratio.map(format::times));
+    let _ = writeln!(page, "<td>{ratio}{comparison}</td></tr>");
 }
 
 /// The median as a bar, the spread as a line on it, in parts of the table's fastest sample.
@@ -161,4 +210,46 @@ fn bar(row: &Row, spread: Spread, scale: f64) -> String {
 
 fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "–".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::report::{sample_report, tls_report};
+    use super::*;
+
+    const LOOK: Look = Look { unit: "write", colour: |_| "sender" };
+
+    fn page(report: &Report) -> String {
+        let mut page = String::new();
+        rows(&mut page, &report.rows.iter().collect::<Vec<_>>(), &LOOK);
+        page
+    }
+
+    #[test]
+    fn a_column_that_no_row_fills_is_not_there() {
+        let mut report = sample_report();
+        assert!(page(&report).contains("zero-copy</th>"));
+        assert!(page(&report).contains("calls a write"));
+        for row in &mut report.rows {
+            (row.zerocopied_fraction, row.syscalls_per_message) = (None, None);
+        }
+        let page = page(&report);
+        assert!(!page.contains("zero-copy</th>") && !page.contains("calls a write"), "{page}");
+        assert!(page.contains("<td class=\"skipped\" colspan=\"4\">"), "{page}");
+    }
+
+    #[test]
+    fn what_all_rows_are_compared_to_is_said_once_and_without_what_they_share() {
+        let mut report = tls_report();
+        let mut other = report.rows[1].clone();
+        other.name = "tls-inline/8/16384".to_owned();
+        other.ratio_to = "plain/8/16384".to_owned();
+        report.rows.push(other);
+        let page = page(&report);
+        assert!(page.contains("ratio<small>to plain</small>"), "{page}");
+        assert!(!page.contains("to plain/") && !page.contains("<small>to plain</small></td>"));
+        let about = format!("<small>{}</small>", escape(&report.rows[1].about));
+        assert_eq!(page.matches(&about).count(), 1, "{page}");
+        assert!(page.contains("<tr class=\"sender\">"), "{page}");
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::bars;
 use super::rows::Sealing;
 use crate::bench::html::chart::{Chart, Series};
+use crate::bench::html::tables::Look;
 use crate::bench::html::{escape, lines};
 use crate::bench::report::{self, Report, Row};
 use crate::bench::{format, html};
@@ -12,14 +13,17 @@ use crate::bench::{format, html};
 /// What has to be reached, a chart for each suite, all rows, and how it was measured.
 pub(crate) fn render(page: &mut String, report: &Report) {
     bars_table(page, report);
-    let mut suites: Vec<&str> = sealings(report).map(|(_, sealing)| &*sealing.suite).collect();
-    suites.dedup();
-    suites.sort_unstable();
-    suites.dedup();
-    for suite in suites {
-        chart(page, report, suite);
+    // In the order of the rows, as the terminal has it.
+    let mut suites: Vec<&str> = Vec::new();
+    for (_, sealing) in sealings(report) {
+        if !suites.contains(&sealing.suite.as_str()) {
+            suites.push(&sealing.suite);
+            chart(page, report, &sealing.suite);
+        }
     }
-    html::tables::rows(page, report);
+    let colour = |row: &Row| row.sealing.as_ref().map_or("copy", colour);
+    let rows: Vec<&Row> = report.rows.iter().collect();
+    html::tables::rows(page, &rows, &Look { unit: "message", colour });
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
         page,
@@ -94,10 +98,10 @@ fn chart(page: &mut String, report: &Report, suite: &str) {
     }
     let _ = writeln!(
         page,
-        "<section>\n<h2>{}</h2>\n<figure>\n{drawn}<figcaption>Each point is the median of {} \
-         samples; {} sizes of messages were measured.</figcaption>\n</figure>\n</section>",
+        "<section>\n<h2>{}</h2>\n<figure>\n{drawn}<figcaption>Each point is the median of {}; \
+         {} sizes of messages were measured.</figcaption>\n</figure>\n</section>",
         escape(suite),
-        report.rounds,
+        format::samples(report.rounds),
         report::payloads(&report.rows).len(),
     );
 }
@@ -115,22 +119,26 @@ fn has_a_crew(sealing: &Sealing) -> bool {
     ["workers", "router"].contains(&sealing.engine.as_str())
 }
 
-/// The classes of the page's style: a colour for each engine, dashes for each batch.
-fn look(sealing: &Sealing) -> String {
-    let colour = match sealing.engine.as_str() {
+/// The class of the page's style that gives an engine its colour.
+fn colour(sealing: &Sealing) -> &'static str {
+    match sealing.engine.as_str() {
         "memcpy" | "memcpy-inline" => "copy",
         "raw" => "msg",
         "ipsec-mb" => "sender",
         "workers" | "router" => "ordinary",
         _ => "fixed",
-    };
+    }
+}
+
+/// The classes of the page's style: a colour for each engine, dashes for each batch.
+fn look(sealing: &Sealing) -> String {
     let dashes = match (sealing.batch, sealing.cores) {
         (1, _) => 1,
         (_, 2) if sealing.engine != "workers" => 2,
         _ if sealing.engine == "memcpy-inline" => 2,
         _ => 0,
     };
-    format!("{colour} dash{dashes} key")
+    format!("{} dash{dashes} key", colour(sealing))
 }
 
 #[cfg(test)]

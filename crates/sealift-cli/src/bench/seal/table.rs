@@ -13,9 +13,10 @@ pub(crate) fn render(report: &Report) -> String {
     push(&mut text, &shortened(&line, COLUMNS));
     let ring = format::grouped(report.ring_bytes.unwrap_or(0) as f64);
     let method = format!(
-        "median of {} samples of {} s, rows interleaved; out of place, over a ring of {ring} bytes \
+        "median of {} of {} s, rows interleaved; out of place, over a ring of {ring} bytes \
          of plaintext; GB/s: 10^9 bytes of plaintext a second",
-        report.rounds, report.sample_seconds
+        format::samples(report.rounds),
+        report.sample_seconds
     );
     for line in wrapped(&method, COLUMNS) {
         push(&mut text, &line);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::rows::Shape;
 use super::table::is_of_latency;
 use crate::bench::html::chart::{Chart, Series};
+use crate::bench::html::tables::Look;
 use crate::bench::html::{escape, lines};
 use crate::bench::report::{Report, Row};
 use crate::bench::{format, html};
@@ -22,7 +23,10 @@ pub(crate) fn render(page: &mut String, report: &Report) {
     }
     latencies(page, report);
     costs(page, report);
-    html::tables::rows(page, report);
+    // A round trip of one byte has no rate worth a bar: it is among the latencies.
+    let rows: Vec<&Row> = bulk(report).map(|(row, _)| row).collect();
+    let colour = |row: &Row| row.tls.as_ref().map_or("copy", |tls| colour(&tls.shape.kind));
+    html::tables::rows(page, &rows, &Look { unit: "write", colour });
     method(page, report);
 }
 
@@ -72,10 +76,10 @@ fn charts(page: &mut String, report: &Report, connections: usize) {
     let _ = writeln!(
         page,
         "<section>\n<h2>{heading}: throughput</h2>\n<figure>\n{rate}<figcaption>Each point is the \
-         median of {} samples.</figcaption>\n</figure>\n</section>\n<section>\n<h2>{heading}: \
+         median of {}.</figcaption>\n</figure>\n</section>\n<section>\n<h2>{heading}: \
          processor time</h2>\n<figure>\n{cost}<figcaption>User and system time of both processes, \
          for 10<sup>9</sup> bytes moved. Lower is better.</figcaption>\n</figure>\n</section>",
-        report.rounds,
+        format::samples(report.rounds),
     );
 }
 
@@ -227,5 +231,7 @@ mod tests {
         assert!(page.contains("<td>12.5</td><td>40.0</td>"), "{page}");
         assert!(page.contains("skipped: there is no thread"));
         assert!(!page.contains("zero-copy send is worth"));
+        assert!(page.contains("16,384 bytes a write") && !page.contains("1 bytes a write"));
+        assert!(page.contains("<tr class=\"fixed\"><th scope=\"row\"><code>tls-inline/"), "{page}");
     }
 }

@@ -12,10 +12,10 @@ pub(crate) fn render(report: &Report) -> String {
     let line = format!("bench tls: Linux {}, {}, {} CPUs", host.kernel, host.cpu, host.cpus);
     push(&mut text, &shortened(&line, COLUMNS));
     let method = format!(
-        "median of {} samples, rows interleaved; two processes over loopback, TLS 1.3, \
+        "median of {}, rows interleaved; two processes over loopback, TLS 1.3, \
          AES-256-GCM; GB/s: 10^9 bytes a second; CPU seconds per GB of the sending and the \
          receiving process; copies of each byte outside of the kernel, sealing or opening is one",
-        report.rounds
+        format::samples(report.rounds)
     );
     wrapped(&method, COLUMNS).iter().for_each(|line| push(&mut text, line));
     let is_latency = |row: &&Row| is_of_latency(row);
