@@ -1,9 +1,11 @@
-//! The report of `bench tls` as text for a terminal, at most 100 columns wide.
+//! The report of `bench tls` as text for a terminal, as wide as the narrowest terminals.
 
 use crate::bench::format;
 use crate::bench::report::{Report, Row};
-use crate::bench::table::{COLUMNS, or_dash, push, shortened, wrapped};
+use crate::bench::table::{or_dash, push, shortened, wrapped};
 use crate::quantity;
+
+const COLUMNS: usize = 80;
 
 /// The whole report: what it was measured on, throughput by size of the writes, and latency.
 pub(crate) fn render(report: &Report) -> String {
@@ -49,21 +51,12 @@ fn throughput(text: &mut String, report: &Report, payload_bytes: usize) {
     push(text, "");
     let total = quantity::bytes(total as f64);
     push(text, &format!("{} bytes a write, {total} a run", format::grouped(payload_bytes as f64)));
-    push(
-        text,
-        &format!(
-            "{:<24}{:>7}{:>13}{:>8}{:>10}{:>10}{:>9}{:>9}{:>9}",
-            "",
-            "GB/s",
-            "min–max",
-            "ratio",
-            "CPU send",
-            "CPU recv",
-            "cop. out",
-            "cop. in",
-            "calls/w"
-        ),
-    );
+    let (time, copies, calls) = ("CPU s/GB", "copies", "calls");
+    push(text, &format!("{:<49}{time:>14}{copies:>11}{calls:>6}", ""));
+    let [rate, spread, ratio] = ["GB/s", "min–max", "ratio"];
+    let columns = format!("{:<23}{rate:>6}{spread:>13}{ratio:>7}", "");
+    let [send, receive, out, back] = ["send", "recv", "out", "in"];
+    push(text, &format!("{columns}{send:>7}{receive:>7}{out:>6}{back:>5}{:>6}", "/write"));
     for row in rows() {
         push(text, &skipped(row).unwrap_or_else(|| throughput_line(row)));
     }
@@ -77,7 +70,7 @@ fn throughput_line(row: &Row) -> String {
     let seconds = |seconds: Option<f64>| or_dash(seconds.map(|seconds| format!("{seconds:.3}")));
     let copies = |copies: Option<f64>| or_dash(copies.map(|copies| format!("{copies:.2}")));
     format!(
-        "{:<24}{:>7}{:>13}{:>8}{:>10}{:>10}{:>9}{:>9}{:>9}",
+        "{:<23}{:>6}{:>13}{:>7}{:>7}{:>7}{:>6}{:>5}{:>6}",
         row.name,
         or_dash(row.bytes_per_second.map(format::gigabytes)),
         or_dash(spread),
