@@ -35,6 +35,7 @@ pub struct Receiver {
     socket: Arc<OwnedFd>,
     identity: Identity,
     gathers: bool,
+    system_calls: u64,
 }
 
 impl Receiver {
@@ -58,7 +59,7 @@ impl Receiver {
     pub fn sharing(socket: Arc<OwnedFd>) -> Result<Self> {
         let identity = socket::identity(socket.as_fd())
             .map_err(|errno| Error::System { call: "getsockopt", errno })?;
-        Ok(Self { socket, identity, gathers: false })
+        Ok(Self { socket, identity, gathers: false, system_calls: 0 })
     }
 
     /// Lets the kernel deliver trains of datagrams of a UDP socket in one receive; where it cannot,
@@ -72,6 +73,11 @@ impl Receiver {
     /// Whether the kernel may deliver trains of datagrams in one receive.
     pub fn gathers(&self) -> bool {
         self.gathers
+    }
+
+    /// How often the kernel was asked for what there is, in vain or not.
+    pub fn system_calls(&self) -> u64 {
+        self.system_calls
     }
 
     /// Receives into memory of the caller's, filling the slices in order (the first 64 of them).
@@ -106,7 +112,8 @@ impl Receiver {
         }
     }
 
-    fn call(&self, into: &mut [IoSliceMut<'_>]) -> std::result::Result<Received, Errno> {
+    fn call(&mut self, into: &mut [IoSliceMut<'_>]) -> std::result::Result<Received, Errno> {
+        self.system_calls += 1;
         let socket = self.socket.as_fd();
         // What an upper layer says of the bytes comes as control data.
         if let ([into], true) = (&mut *into, self.identity.stream && !self.identity.upper_layer) {

@@ -61,6 +61,7 @@ struct Opened {
     key_updates: AtomicU64,
     reopened_records: AtomicU64,
     received_bytes: AtomicU64,
+    receives: AtomicU64,
 }
 
 /// Shared by the halves of one stream.
@@ -311,7 +312,7 @@ impl Link {
         }
     }
 
-    pub(crate) fn publish(&self, counts: &inflow::Counts) {
+    pub(crate) fn publish(&self, counts: &inflow::Counts, receives: u64) {
         let opened = &self.opened;
         // Relaxed: they are figures, and nothing is concluded from them.
         opened.records.store(counts.records, Ordering::Relaxed);
@@ -321,6 +322,7 @@ impl Link {
         opened.key_updates.store(counts.key_updates, Ordering::Relaxed);
         opened.reopened_records.store(counts.reopened_records, Ordering::Relaxed);
         opened.received_bytes.store(counts.received_bytes, Ordering::Relaxed);
+        opened.receives.store(receives, Ordering::Relaxed);
     }
 
     /// The figures so far. Waits for a writer that is at work.
@@ -337,6 +339,7 @@ impl Link {
         };
         let (sealed, sealing, sender) = self
             .with_outflow(|outflow| (outflow.counts(), outflow.offload(), outflow.sender_stats()));
-        Stats::new(self.makers.clone(), &sealed, &counts, sealing, sender)
+        let receives = opened.receives.load(Ordering::Relaxed);
+        Stats::new(self.makers.clone(), &sealed, &counts, receives, sealing, sender)
     }
 }

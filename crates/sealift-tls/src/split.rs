@@ -117,7 +117,7 @@ impl TlsReader {
     fn fill(&mut self, into: &mut [u8], may_wait: bool) -> Result<usize> {
         let filled = self.fill_from_records(into, may_wait);
         self.incoming.rest();
-        self.link.publish(self.incoming.counts());
+        self.link.publish(self.incoming.counts(), self.receiver.system_calls());
         filled
     }
 

@@ -39,6 +39,8 @@ pub struct Stats {
     pub key_updates_received: u64,
     /// Sealed bytes received; where the kernel opens, the plaintext in them.
     pub bytes_received: u64,
+    /// How often the kernel was asked for received bytes, in vain or not; 0 where it opens.
+    pub receives: u64,
     /// What the engine did that seals owned memory, if there is one.
     pub sealing: Option<Offload>,
     /// How the records left.
@@ -93,6 +95,7 @@ impl Stats {
         makers: Makers,
         sealed: &outflow::Counts,
         opened: &inflow::Counts,
+        receives: u64,
         sealing: Option<Offload>,
         sender: sealift_io::Stats,
     ) -> Self {
@@ -109,6 +112,7 @@ impl Stats {
             records_reopened: opened.reopened_records,
             key_updates_received: opened.key_updates,
             bytes_received: opened.received_bytes,
+            receives,
             sealing,
             sender,
         }
