@@ -112,8 +112,8 @@ impl TlsStreamBuilder {
     /// drops it all, 0.02 s/GB, of the 0.38 that a server under hyper takes. For that, frames stay
     /// with the kernel until the peer acknowledges, so that a stream has 12 of them per round trip;
     /// each has its notification; and a ring that tasks share wakes all of them for each one's
-    /// answers. Under hyper over loopback, where the kernel copies after all, the server's processor
-    /// time against tokio-rustls's was, for 1 GiB and for 1 KiB bodies: 0.89 and 1.07 by ordinary
+    /// answers. Under hyper over loopback, where the kernel copies after all, the server's time
+    /// against tokio-rustls's was, for 1 GiB and for 1 KiB bodies: 0.89 and 1.07 by ordinary
     /// sends, 0.92 and 1.11 by `MSG_ZEROCOPY`, 0.83 and 1.30 by a ring.
     #[cfg(feature = "tokio")]
     pub(crate) fn on_runtime(mut self) -> Self {
