@@ -306,8 +306,8 @@ pub(crate) struct TransferArgs {
     /// Give up if there is no connection after this time [default: 30s to connect, none to listen]
     ///
     /// A number and ms, s, m or h; 0 waits for ever. Over tls:// the handshake may take as long
-    /// again, where nothing is said 30s; who listens gives nobody more than that, warns of a
-    /// handshake that failed, and listens on.
+    /// again, where nothing is said 30s, and so may being let in by who asks for a certificate; who
+    /// listens gives nobody more than that, warns of a handshake that failed, and listens on.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) timeout: Option<Duration>,
     /// Give up if the other end lets nothing move for this time [default: never]

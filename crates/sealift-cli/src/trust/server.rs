@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, KeyLog, ServerConfig, SignatureScheme,
@@ -45,6 +45,7 @@ pub(crate) fn config(
         }
     };
     let verifier = verifier(args)?;
+    let asks = verifier.is_some();
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| set_up(&error))?;
@@ -53,9 +54,10 @@ pub(crate) fn config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
-    // Nobody comes back to this run.
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    // Nobody comes back to this run. But who is asked for a certificate learns from a ticket that it
+    // was taken.
+    config.send_tls13_tickets = usize::from(asks);
+    config.session_storage = ServerSessionMemoryCache::new(1);
     config.enable_secret_extraction = true;
     if let Some(key_log) = key_log {
         config.key_log = key_log;

@@ -63,11 +63,12 @@ impl Answers {
         }
     }
 
-    /// Waits until the other end has nothing more to say, at most for `time`.
-    pub(super) fn wait(&self, time: Duration) {
+    /// Waits until the other end has nothing more to say, at most for `time`; whether it still has.
+    pub(super) fn wait(&self, time: Duration) -> bool {
         let end = self.heard.end();
         let is_open = |end: &mut End| matches!(end, End::Open);
-        drop(self.heard.ended.wait_timeout_while(end, time, is_open));
+        let waited = self.heard.ended.wait_timeout_while(end, time, is_open);
+        waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// What the other end said before it hung up, or how it did, if that comes within `time`.

@@ -10,12 +10,14 @@
 //!    failed, or was killed, never sends it.
 //! 2. Only close_notify is an end. Whatever else ends a connection is an error.
 
+mod admission;
 mod answers;
 mod engine;
 mod inflow;
 mod outflow;
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{Error as RustlsError, ProtocolVersion};
@@ -29,6 +31,7 @@ use crate::args::EngineArg;
 use crate::failure::{Action, Failure};
 use crate::quantity::DURATION_MAX;
 use crate::trust::{self, Role};
+use admission::Admission;
 pub(crate) use engine::sealing_engine;
 use engine::transfer_engine;
 pub(super) use inflow::SealedInflow;
@@ -50,8 +53,8 @@ pub(super) struct Sealed {
     /// The same socket, to watch it and to end it.
     socket: OwnedFd,
     pub(super) peer: Peer,
-    /// This end connected, and in TLS 1.3 does not know yet whether its certificate was taken.
-    may_be_refused: bool,
+    /// This end connected, and in TLS 1.3 may still be refused.
+    admission: Option<Arc<Admission>>,
     /// An engine seals for it, while this end reads on.
     has_engine: bool,
     pub(super) agreed: Agreed,
@@ -124,9 +127,12 @@ impl<'a> Handshake<'a> {
         if let Some(engine) = engine {
             builder = builder.sealing_engine(engine);
         }
+        let mut admission = None;
         let shaken = match self.role {
             Role::Client { config, name } => {
-                builder.connect(socket, config.clone(), name.clone(), deadline)
+                let (config, watched) = Admission::watch(config, self.timeout);
+                admission = Some(watched);
+                builder.connect(socket, config, name.clone(), deadline)
             }
             Role::Server { config, .. } => builder.accept(socket, config.clone(), deadline),
         };
@@ -144,8 +150,8 @@ impl<'a> Handshake<'a> {
             suite: format!("{:?}", stream.negotiated_cipher_suite().suite()),
         };
         tracing::debug!(version = agreed.version, suite = agreed.suite, "sealed");
-        let may_be_refused = is_tls13 && matches!(self.role, Role::Client { .. });
-        Ok(Sealed { stream, socket: watched, peer, may_be_refused, has_engine, agreed })
+        let admission = admission.filter(|_| is_tls13);
+        Ok(Sealed { stream, socket: watched, peer, admission, has_engine, agreed })
     }
 }
 

@@ -10,10 +10,12 @@
 //! The other end may echo, or ask for a new key: so it is always listened to, or it would wait for
 //! us as we do for it.
 //!
-//! Success means: the source was read to its end, close_notify followed its last byte, and the
-//! other end's kernel acknowledged both. Anything else resets the connection.
+//! Success means: the source was read to its end, close_notify followed its last byte, the other
+//! end's kernel acknowledged both, and if it asked who this end is, it has let it in
+//! (`admission.rs`). Anything else resets the connection.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -21,10 +23,12 @@ use rustix::net::{Shutdown, shutdown};
 use sealift::tls::{Bytes, Error, Refused, Stats, TlsWriter};
 use sealift::{Lease, Pool};
 
+use super::admission::Admission;
 use super::answers::Answers;
 use super::{FRAMES, Sealed};
 use crate::failure::{Action, Failure};
 use crate::progress::{Progress, Waiting};
+use crate::quantity;
 use crate::transfer::connection::{self, Peer};
 use crate::transfer::outflow::how_it_left;
 use crate::transfer::patience::{NAP, Patience};
@@ -40,8 +44,8 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// The pause between two looks at what is acknowledged, at first and at most.
 const ACKNOWLEDGED_EVERY: (Duration, Duration) =
     (Duration::from_micros(100), Duration::from_millis(20));
-/// How long the other end may take to refuse this end's certificate after it has everything. Most
-/// end their side at once, and are not waited for any longer.
+/// How long the other end may take to object after it has everything. Most end their side at once,
+/// and are not waited for any longer.
 const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// How long the reason may take to be read where writing failed.
 const REASON_WAIT: Duration = Duration::from_millis(200);
@@ -62,7 +66,7 @@ pub(in crate::transfer) struct SealedOutflow {
     answers: Answers,
     socket: OwnedFd,
     peer: Peer,
-    may_be_refused: bool,
+    admission: Option<Arc<Admission>>,
     version: &'static str,
     /// Where the source is read to. A frame is home again when its bytes are sealed.
     pool: Pool,
@@ -79,7 +83,7 @@ impl SealedOutflow {
         progress: Progress,
         patience: Patience,
     ) -> Result<Self, Failure> {
-        let Sealed { stream, socket, peer, may_be_refused, has_engine, agreed } = sealed;
+        let Sealed { stream, socket, peer, admission, has_engine, agreed } = sealed;
         let frames = if has_engine { ENGINE_FRAMES } else { 1 };
         let pool = Pool::builder().frames(frames).frame_bytes(READ_BYTES).huge_pages(false);
         let pool = pool.build().map_err(|error| Failure::library(Action::SetUp, &url, error))?;
@@ -92,7 +96,7 @@ impl SealedOutflow {
             answers,
             socket,
             peer,
-            may_be_refused,
+            admission,
             version,
             pool,
             url,
@@ -212,10 +216,29 @@ impl SealedOutflow {
             None if closed.aborted => return Err(self.patience.exhausted()),
             None => {}
         }
-        if self.may_be_refused {
+        if let Some(admission) = self.admission.clone() {
             self.answers.wait(REFUSAL_WAIT);
+            self.await_admission(&admission)?;
         }
         self.answers.failure().map_or(Ok(()), |error| Err(self.failed(error)))
+    }
+
+    /// Waits until this end is not to be refused any more: what was sent is nothing until then.
+    fn await_admission(&self, admission: &Admission) -> Result<(), Failure> {
+        let until = Instant::now() + admission.within;
+        self.progress.wait_for(&format!("waiting to be let in by {}", self.url));
+        while admission.is_pending() && self.answers.wait(NAP) {
+            if Instant::now() >= until {
+                let within = quantity::duration(admission.within);
+                return Err(Failure::explained(
+                    Action::Send,
+                    &self.url,
+                    format!("it neither took nor refused this end's certificate within {within}"),
+                    "look at the other end, or give it longer with --timeout",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the socket reports the end of the connection, or something else.
