@@ -34,6 +34,18 @@ pub(crate) fn tls(action: Action, url: &str, error: &Error) -> Failure {
     Failure::explained(action, url, reason, remedy)
 }
 
+/// The other end ended a connection after the handshake. Only of certificates is that said so late.
+pub(crate) fn later(action: Action, url: &str, alert: AlertDescription) -> Failure {
+    let (reason, remedy) = match alert {
+        AlertDescription::ProtocolVersion
+        | AlertDescription::HandshakeFailure
+        | AlertDescription::InsufficientSecurity
+        | AlertDescription::UnrecognisedName => (refused("to go on", alert), LOOK),
+        alert => alerted(alert),
+    };
+    Failure::explained(action, url, reason, remedy)
+}
+
 /// TLS cannot even be prepared.
 pub(super) fn set_up(error: &Error) -> Failure {
     Failure::explained(Action::SetUp, "TLS", error.to_string(), "check that this system is whole")
@@ -73,7 +85,7 @@ fn certificate(error: &CertificateError) -> (String, &'static str) {
 
 /// What the other end did not like.
 fn alerted(alert: AlertDescription) -> (String, &'static str) {
-    let said = |what: &str| format!("the other end refused {what} ({alert:?})");
+    let said = |what: &str| refused(what, alert);
     match alert {
         AlertDescription::CertificateRequired => {
             (said("whoever shows no certificate"), "show one: --cert FILE --key FILE")
@@ -91,6 +103,10 @@ fn alerted(alert: AlertDescription) -> (String, &'static str) {
         | AlertDescription::InsufficientSecurity => (said("every TLS that this end has"), VERSION),
         _ => (said("to go on"), LOOK),
     }
+}
+
+fn refused(what: &str, alert: AlertDescription) -> String {
+    format!("the other end refused {what} ({alert:?})")
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::terminal::Terminal;
 pub(crate) use client::config as client;
-pub(crate) use explain::tls as explain;
+pub(crate) use explain::{later as explain_later, tls as explain};
 use keylog::KeyLogFile;
 pub(crate) use pin::Pin;
 pub(crate) use server::config as server;

@@ -128,6 +128,7 @@ fn copy(error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::AlertDescription;
 
     fn of(error: io::Error) -> (Outcome, String) {
         let (from, to) = ("tls://h:1".parse().unwrap(), "tcp://h:2".parse().unwrap());
@@ -138,9 +139,12 @@ mod tests {
     #[test]
     fn each_break_has_its_outcome_and_one_line() {
         let io = |errno: Errno| io::Error::from(errno);
+        let alert = |alert| tls::Error::Alert(alert).into();
         for (error, outcome, reason) in [
             (tls::Error::Truncated.into(), Outcome::Truncated, "without close_notify"),
             (tls::Error::Inauthentic.into(), Outcome::TlsFailed, "changed on its way"),
+            (alert(AlertDescription::HandshakeFailure), Outcome::TlsFailed, "refused to go on"),
+            (alert(AlertDescription::CertificateRequired), Outcome::TlsFailed, "no certificate"),
             (tls::Error::KeyExhausted.into(), Outcome::Failed, "its limit"),
             (io(Errno::CONNRESET), Outcome::Reset, "Connection reset by peer"),
             (io(Errno::TIMEDOUT), Outcome::Timeout, "timed out"),

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{Error as RustlsError, ProtocolVersion};
+use rustls::ProtocolVersion;
 use sealift::io::Backend;
 use sealift::tls::{self, Ktls, TlsStream, TlsStreamBuilder};
 use serde::Serialize;
@@ -160,9 +160,7 @@ pub(crate) fn failed(action: Action, url: &str, error: &tls::Error) -> Failure {
     let again = "look at the other end: it gave up before the end";
     match error {
         tls::Error::Handshake(error) => trust::explain(action, url, error),
-        tls::Error::Alert(alert) => {
-            trust::explain(action, url, &RustlsError::AlertReceived(*alert))
-        }
+        tls::Error::Alert(alert) => trust::explain_later(action, url, *alert),
         tls::Error::Io(error) => Failure::library(action, url, error.clone()),
         tls::Error::KernelTls { .. } => {
             let remedy = "or leave it to this program: --ktls auto";
