@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
@@ -158,7 +158,29 @@ impl Listener {
                 return Err(Failure::NotInTime { action: Action::Accept, url, after });
             }
             let pause = left.map_or(LOOK_EVERY, |(left, _)| left.min(LOOK_EVERY));
-            self.wait(pause).map_err(failed)?;
+            self.wait(pause, None).map_err(failed)?;
+        }
+    }
+
+    /// The connection that is there; else waits a while for one, at most to `until`, or until
+    /// `bell` can be read.
+    pub(super) fn accept_unless(
+        &self,
+        url: &Endpoint,
+        until: Option<Instant>,
+        bell: &OwnedFd,
+    ) -> Result<Option<Connection>, Failure> {
+        let failed = |error: io::Error| Failure::system(Action::Accept, url, error);
+        self.set_nonblocking().map_err(failed)?;
+        match self.try_accept() {
+            Ok(connection) => Ok(Some(connection)),
+            Err(error) if is_passing(&error) => {
+                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                let pause = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
+                self.wait(pause, Some(bell.as_fd())).map_err(failed)?;
+                Ok(None)
+            }
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -199,11 +221,12 @@ impl Listener {
         }
     }
 
-    fn wait(&self, time: Duration) -> io::Result<()> {
-        let descriptors: Vec<BorrowedFd<'_>> = match self {
+    fn wait(&self, time: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let mut descriptors: Vec<BorrowedFd<'_>> = match self {
             Self::Tcp(listeners) => listeners.iter().map(AsFd::as_fd).collect(),
             Self::Unix(listener, _) => vec![listener.as_fd()],
         };
+        descriptors.extend(bell);
         let mut polled: Vec<PollFd<'_>> = descriptors
             .iter()
             .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))

@@ -1,17 +1,11 @@
-//! Two ends that meet: one connects, the other listens until somebody comes with whom it agrees.
-//!
-//! ```text
-//!  listen ──► accept ──► shake hands ──► met
-//!               ▲            │ failed: a warning
-//!               └────────────┘ until --timeout
-//! ```
-//! A port that is open is visited by whoever scans it, and by who typed the wrong pin: neither ends
-//! what is waited for. Visitors are served one at a time.
+//! Two ends that meet: one connects, the other listens until somebody comes with whom it agrees;
+//! over TLS that is not whoever comes first (`reception.rs`).
 
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Peer};
-use super::sealed::Sealed;
+use super::reception::Reception;
+use super::sealed::{Handshake, Sealed};
 use super::{connect, listen};
 use crate::args::TransferArgs;
 use crate::endpoint::Endpoint;
@@ -45,8 +39,8 @@ pub(super) enum Missed {
 /// When a listening end gives up, and after which time that is.
 pub(super) type Deadline = Option<(Instant, Duration)>;
 
-/// Connects to the other end, or waits for it, and agrees with it as `greet` does; says where, with
-/// the port that was got.
+/// Connects to the other end, or waits for it, and agrees with it by `handshake`, if there is to be
+/// one; says where, with the port that was got.
 pub(super) fn meet(
     url: &Endpoint,
     listens: bool,
@@ -54,13 +48,14 @@ pub(super) fn meet(
     terminal: &Terminal,
     progress: &Progress,
     tell: impl FnOnce(&Endpoint),
-    greet: impl Fn(Connection, &str) -> Result<Met, Missed>,
+    handshake: Option<&Handshake<'_>>,
 ) -> Result<(Met, String), Failure> {
     if !listens {
         progress.wait_for(&format!("connecting to {url}"));
         let (connection, url) = (connect::connect(url, args.timeout)?, url.to_string());
-        return match greet(connection, &url) {
-            Ok(met) => Ok((met, url)),
+        let Some(handshake) = handshake else { return Ok((Met::Plain(connection), url)) };
+        return match handshake.shake(connection, &url) {
+            Ok(sealed) => Ok((Met::Sealed(Box::new(sealed)), url)),
             Err(Missed::Them(failure) | Missed::Here(failure)) => Err(failure),
         };
     }
@@ -72,15 +67,13 @@ pub(super) fn meet(
     progress.wait_for(&format!("listening on {got}"));
     let limit = args.timeout.filter(|time| !time.is_zero());
     let deadline: Deadline = limit.map(|time| (Instant::now() + time, time));
-    let url = got.to_string();
-    loop {
-        let connection = listener.accept(&got, deadline)?;
-        let visitor = connection.peer.clone();
-        match greet(connection, &url) {
-            Ok(met) => return Ok((met, url)),
-            Err(Missed::Here(failure)) => return Err(failure),
-            Err(Missed::Them(failure)) => terminal
-                .say(&format!("warning: {failure}; that was {visitor}, and this end listens on")),
+    let (listener, url) = (&listener, &got);
+    let met = match handshake {
+        None => Met::Plain(listener.accept(url, deadline)?),
+        Some(handshake) => {
+            let reception = Reception { listener, url, deadline, handshake, terminal };
+            Met::Sealed(Box::new(reception.meet()?))
         }
-    }
+    };
+    Ok((met, got.to_string()))
 }

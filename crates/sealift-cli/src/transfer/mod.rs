@@ -18,6 +18,7 @@ mod meeting;
 mod outflow;
 mod partial;
 mod patience;
+mod reception;
 mod report;
 mod sealed;
 mod source;
@@ -35,7 +36,7 @@ use crate::terminal::Terminal;
 use crate::trust::{self, OtherEnd, Role};
 use connection::Connection;
 use inflow::Inflow;
-use meeting::{Met, Missed, meet};
+use meeting::{Met, meet};
 use outflow::{Outflow, how_it_left};
 use patience::Patience;
 use report::{Report, Tls};
@@ -69,9 +70,9 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
     let tell = |url: &Endpoint| {
         tell_other_end(role.as_ref(), url, &args.trust, OtherEnd::Receives, terminal)
     };
-    let greet = |connection, url: &str| greet(handshake.as_ref(), connection, url);
+    let handshake = handshake.as_ref();
     let (met, url) =
-        meet(&args.url, args.listen, &args.transfer, terminal, &progress, tell, greet)?;
+        meet(&args.url, args.listen, &args.transfer, terminal, &progress, tell, handshake)?;
     report.met(&url, met.peer());
     let patience = Patience::new(Action::Send, url.clone(), args.transfer.idle_timeout, terminal);
     let meeting = Meeting { url, progress, patience, began: Instant::now() };
@@ -87,20 +88,6 @@ fn try_send(args: &SendArgs, terminal: &Terminal, report: &mut Report) -> Result
         ));
     }
     Ok(how)
-}
-
-/// Begins to talk to the other end: sealed, if there is a handshake to be made.
-fn greet(
-    handshake: Option<&Handshake<'_>>,
-    connection: Connection,
-    url: &str,
-) -> Result<Met, Missed> {
-    match handshake {
-        None => Ok(Met::Plain(connection)),
-        Some(handshake) => {
-            handshake.shake(connection, url).map(|sealed| Met::Sealed(Box::new(sealed)))
-        }
-    }
 }
 
 /// This end's view of two that met.
@@ -210,8 +197,9 @@ fn fill(
     let progress = Progress::new(terminal, None);
     let tell =
         |url: &Endpoint| tell_other_end(role.as_ref(), url, &args.trust, OtherEnd::Sends, terminal);
-    let greet = |connection, url: &str| greet(handshake.as_ref(), connection, url);
-    let (met, url) = meet(&args.url, listens, &args.transfer, terminal, &progress, tell, greet)?;
+    let handshake = handshake.as_ref();
+    let (met, url) =
+        meet(&args.url, listens, &args.transfer, terminal, &progress, tell, handshake)?;
     report.met(&url, met.peer());
     let idle_timeout = args.transfer.idle_timeout;
     let patience = Patience::new(Action::Receive, url.clone(), idle_timeout, terminal);

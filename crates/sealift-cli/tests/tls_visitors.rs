@@ -1,0 +1,72 @@
+//! Who comes to an end that listens over `tls://` and says nothing, or half of a word, keeps nobody
+//! out.
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use support::*;
+
+const LEN: usize = 100_000;
+/// The beginning of a ClientHello of 512 bytes.
+const BEGUN: [u8; 7] = [22, 3, 1, 2, 0, 1, 0];
+
+fn silent(port: u16, count: usize) -> Vec<TcpStream> {
+    let visitors = (0..count).map(|number| {
+        let mut visitor = connect(port);
+        if number % 2 == 1 {
+            visitor.write_all(&BEGUN).unwrap();
+        }
+        visitor
+    });
+    visitors.collect()
+}
+
+/// Some, and more than are let in at a time.
+#[test]
+fn silent_visitors_keep_no_sender_out() {
+    for count in [2, 100] {
+        let scratch = Scratch::new();
+        let certificates = Certificates::new(&scratch);
+        let (source, destination) = (scratch.file("source", LEN), scratch.join("destination"));
+        let mut command = sealift();
+        command.args(["receive", "tls://127.0.0.1:0"]).arg(&destination);
+        let receiving = listen(command.arg("--cert").arg(&certificates.server));
+        let visitors = silent(receiving.port, count);
+        let url = format!("tls://127.0.0.1:{}", receiving.port);
+        let mut command = sealift();
+        command.arg("send").arg(&source).args([&url, "--timeout", "8s"]);
+        assert_done(&run(command.arg("--ca").arg(&certificates.ca)));
+        let received = receiving.finish();
+        assert!(received.status.success(), "{}", stderr(&received));
+        assert_same(&source, &destination);
+        for visitor in visitors {
+            assert!(read_all(&visitor).0.is_empty());
+        }
+        // Those whose places were needed are told of, and nobody else.
+        let gave_way = " gave way to others; this end listens on";
+        let lines = stderr(&received);
+        assert!(lines.lines().all(|line| line.ends_with(gave_way)), "{lines}");
+        assert_eq!(lines.is_empty(), count == 2, "{lines}");
+    }
+}
+
+#[test]
+fn silent_visitors_keep_no_receiver_out() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch);
+    let (source, destination) = (scratch.file("source", LEN), scratch.join("destination"));
+    let mut command = sealift();
+    command.arg("send").arg(&source).args(["tls://127.0.0.1:0", "--listen"]);
+    command.args(["--engine", "workers", "--cert"]);
+    let sending = listen(command.arg(&certificates.server));
+    let visitors = silent(sending.port, 5);
+    let url = format!("tls://127.0.0.1:{}", sending.port);
+    let mut command = sealift();
+    command.args(["receive", &url, "--connect", "--timeout", "8s"]).arg(&destination);
+    assert_done(&run(command.arg("--ca").arg(&certificates.ca)));
+    assert_done(&sending.finish());
+    assert_same(&source, &destination);
+    drop(visitors);
+}
