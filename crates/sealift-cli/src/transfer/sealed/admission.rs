@@ -3,9 +3,9 @@
 //! ```text
 //!  Unasked ──asked for a certificate──► Asked ──a ticket──► Admitted
 //! ```
-//! In TLS 1.3 the end that connects is done before the other has looked at its certificate (RFC 8446
-//! section 2). The other end gives tickets only to whom it has let in (section 4.6.1). Whoever gives
-//! none shows it by ending its side; until one of the two nobody knows.
+//! In TLS 1.3 the end that connects is done before the other has looked at its certificate (RFC
+//! 8446 section 2). The other end gives tickets only to whom it has let in (section 4.6.1). Whoever
+//! gives none shows it by ending its side; until one of the two nobody knows.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
