@@ -111,18 +111,24 @@ fn rounds(test: &str, mishaps: &[Mishap]) {
         let round = format!("{test} {number}: {mishap:?} after {bytes} bytes");
         let scratch = Scratch::new();
         let (source, destination) = (scratch.file("source", LEN), scratch.join("destination"));
+        // Where nothing happens, nothing is to fail on a busy machine either.
+        let (idle, timeout) = match mishap {
+            Mishap::None => ("60s", "60s"),
+            _ => ("300ms", "2s"),
+        };
+        let patience = ["--idle-timeout", idle, "--timeout", timeout];
         let mut command = sealift();
-        command.args(["receive", "tls://127.0.0.1:0", "--idle-timeout", "300ms"]);
-        let mut receiving = listen(command.args(["--timeout", "2s"]).arg(&destination));
+        command.args(["receive", "tls://127.0.0.1:0"]).args(patience);
+        let mut receiving = listen(command.arg(&destination));
         receiving.line();
         let line = receiving.line();
         let pin = line.trim().rsplit(' ').next().unwrap();
         let between = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("tls://127.0.0.1:{}", between.local_addr().unwrap().port());
         let mut command = sealift();
-        command.arg("send").arg(&source).args([&url, "--pin", pin, "--timeout", "2s"]);
+        command.arg("send").arg(&source).args([&url, "--pin", pin]).args(patience);
         command.args(["--engine", ["inline", "workers"][random.below(2)]]);
-        let sending = start(command.args(["--idle-timeout", "300ms"]));
+        let sending = start(&mut command);
         let from = between.accept().unwrap().0;
         let to = TcpStream::connect(("127.0.0.1", receiving.port)).unwrap();
         Between { from, to }.carry(bytes, mishap, || match mishap {
@@ -132,6 +138,10 @@ fn rounds(test: &str, mishaps: &[Mishap]) {
         let (sent, received) = (sending.finish(), receiving.finish());
         assert_told("sender", &sent, &round);
         assert_told("receiver", &received, &round);
+        if let Mishap::None = mishap {
+            assert!(sent.status.success(), "{round}: {}", stderr(&sent));
+            assert!(received.status.success(), "{round}: {}", stderr(&received));
+        }
         if received.status.success() {
             assert_same(&source, &destination);
             whole += 1;
