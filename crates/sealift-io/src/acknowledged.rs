@@ -70,9 +70,12 @@ mod tests {
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let far = listener.accept().unwrap().0;
         assert!(is_acknowledged(&near).unwrap());
+        assert_eq!(unacknowledged_bytes(&near).unwrap(), 0);
         fill(&mut near);
         assert!(!is_acknowledged(&near).unwrap());
+        assert!(unacknowledged_bytes(&near).unwrap() > 0);
         drained(far, &near);
+        assert_eq!(unacknowledged_bytes(&near).unwrap(), 0);
         let (mut near, far) = UnixStream::pair().unwrap();
         fill(&mut near);
         assert!(!is_acknowledged(&near).unwrap());
@@ -108,5 +111,7 @@ mod tests {
         while is_acknowledged(&near).is_ok() {
             assert!(Instant::now() < deadline);
         }
+        // What was lost stays known.
+        assert!(unacknowledged_bytes(&near).unwrap() > 0);
     }
 }
