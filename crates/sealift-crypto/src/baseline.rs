@@ -1,15 +1,19 @@
 //! The bare calls of the libraries, which `sealift bench seal` compares the engines against.
 //!
-//! No job, no count, no check beyond what the library does: what is left is what the library
-//! itself costs. Nothing but a measurement should use it.
+//! No job, no shared key, no count, and of checks only those that slices need: what is left is what
+//! the library itself costs, and the branch that says which library that is. Nothing but a
+//! measurement should use it.
+
+use aws_lc_rs::aead::Aad;
+use ccm::aead::inout::InOutBuf;
 
 use crate::error::Result;
-use crate::key::{Key, Nonce};
-use crate::suite::{Limits, Suite};
+use crate::key::{DetachedCcm, Nonce, Prepared, WRONG_LENGTH};
+use crate::suite::{Suite, TAG_BYTES};
 
 /// A key as the library has it.
 pub struct Bare {
-    key: Key,
+    key: Prepared,
 }
 
 impl Bare {
@@ -18,8 +22,7 @@ impl Bare {
     /// # Errors
     /// [`Error::Caller`](crate::Error::Caller) if `secret` is not as long as the suite's keys.
     pub fn new(suite: Suite, secret: &[u8]) -> Result<Self> {
-        let unlimited = Limits { seals: u64::MAX, failures: u64::MAX };
-        Ok(Self { key: Key::new(suite, secret, unlimited)? })
+        Ok(Self { key: Prepared::new(suite, secret)? })
     }
 
     /// One call of the library: `plaintext` sealed into `into`, which is longer by the tag.
@@ -34,7 +37,18 @@ impl Bare {
         plaintext: &[u8],
         into: &mut [u8],
     ) -> Result<()> {
-        self.key.seal_counted(nonce, associated, plaintext, &[], into)
+        let (text, tag) = into.split_at_mut_checked(plaintext.len()).ok_or(WRONG_LENGTH)?;
+        match &self.key {
+            Prepared::AwsLc(key) => {
+                let (nonce, aad) = (nonce.for_aws_lc(), Aad::from(associated));
+                key.seal_out_of_place_scatter(nonce, aad, plaintext, text, &[], tag)
+                    .map_err(|_| WRONG_LENGTH)
+            }
+            Prepared::Ccm(key) => {
+                let buffer = InOutBuf::new(plaintext, text).map_err(|_| WRONG_LENGTH)?;
+                key.seal(nonce, associated, buffer, whole_tag(tag)?)
+            }
+        }
     }
 
     /// What replaces a copy, with the copy: `plaintext` is copied to `into` and sealed there.
@@ -49,16 +63,28 @@ impl Bare {
         plaintext: &[u8],
         into: &mut [u8],
     ) -> Result<()> {
-        let room = into.get_mut(..plaintext.len()).ok_or(crate::key::WRONG_LENGTH)?;
-        room.copy_from_slice(plaintext);
-        self.key.seal_in_place_counted(nonce, associated, into)
+        let (text, tag) = into.split_at_mut_checked(plaintext.len()).ok_or(WRONG_LENGTH)?;
+        text.copy_from_slice(plaintext);
+        match &self.key {
+            Prepared::AwsLc(key) => {
+                let (nonce, aad) = (nonce.for_aws_lc(), Aad::from(associated));
+                key.seal_in_place_scatter(nonce, aad, text, &[], tag).map_err(|_| WRONG_LENGTH)
+            }
+            Prepared::Ccm(key) => key.seal(nonce, associated, text.into(), whole_tag(tag)?),
+        }
     }
+}
+
+/// As aws-lc looks itself, and the `ccm` crate does not.
+fn whole_tag(tag: &mut [u8]) -> Result<&mut [u8; TAG_BYTES]> {
+    tag.try_into().map_err(|_| WRONG_LENGTH)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::TAG_BYTES;
+    use crate::key::Key;
+    use crate::suite::Limits;
 
     #[test]
     fn both_ways_seal_alike_and_as_a_key_does() {
@@ -71,7 +97,10 @@ mod tests {
             bare.copy_and_seal(nonce, b"head", &[7; 1000], &mut copied).unwrap();
             key.seal(nonce, b"head", &[7; 1000], &[], &mut expected).unwrap();
             assert_eq!((apart, copied), (expected, expected), "{suite}");
-            assert!(bare.copy_and_seal(nonce, b"", &[7; 1000], &mut [0; 999]).is_err());
+            for room in [999, 1000, 1000 + TAG_BYTES - 1, 1000 + TAG_BYTES + 1] {
+                assert!(bare.seal(nonce, b"", &[7; 1000], &mut vec![0; room]).is_err());
+                assert!(bare.copy_and_seal(nonce, b"", &[7; 1000], &mut vec![0; room]).is_err());
+            }
         }
     }
 }

@@ -55,11 +55,34 @@ struct Shared {
     failures: AtomicU64,
 }
 
-enum Prepared {
+/// A key as the library of its suite has it.
+pub(crate) enum Prepared {
     /// Wiped by aws-lc when it is freed.
     AwsLc(LessSafeKey),
     /// Wiped by the `zeroize` feature of `aes`.
     Ccm(Box<Aes128Ccm>),
+}
+
+impl Prepared {
+    pub(crate) fn new(suite: Suite, secret: &[u8]) -> Result<Self> {
+        if secret.len() != suite.key_bytes() {
+            return Err(Error::Caller { what: "the key is not as long as its suite wants it" });
+        }
+        let refused = Error::Caller { what: "the key was refused by the crypto library" };
+        let aws_lc = |algorithm| {
+            let key = UnboundKey::new(algorithm, secret).map_err(|_| refused.clone())?;
+            Ok(Self::AwsLc(LessSafeKey::new(key)))
+        };
+        match suite {
+            Suite::Aes128Gcm => aws_lc(&aead::AES_128_GCM),
+            Suite::Aes256Gcm => aws_lc(&aead::AES_256_GCM),
+            Suite::ChaCha20Poly1305 => aws_lc(&aead::CHACHA20_POLY1305),
+            Suite::Aes128Ccm => {
+                let key = Aes128Ccm::new_from_slice(secret).map_err(|_| refused.clone())?;
+                Ok(Self::Ccm(Box::new(key)))
+            }
+        }
+    }
 }
 
 impl Key {
@@ -68,23 +91,7 @@ impl Key {
     /// # Errors
     /// [`Error::Caller`] if `secret` is not [`Suite::key_bytes`] long.
     pub fn new(suite: Suite, secret: &[u8], limits: Limits) -> Result<Self> {
-        if secret.len() != suite.key_bytes() {
-            return Err(Error::Caller { what: "the key is not as long as its suite wants it" });
-        }
-        let refused = Error::Caller { what: "the key was refused by the crypto library" };
-        let aws_lc = |algorithm| {
-            let key = UnboundKey::new(algorithm, secret).map_err(|_| refused.clone())?;
-            Ok(Prepared::AwsLc(LessSafeKey::new(key)))
-        };
-        let prepared = match suite {
-            Suite::Aes128Gcm => aws_lc(&aead::AES_128_GCM)?,
-            Suite::Aes256Gcm => aws_lc(&aead::AES_256_GCM)?,
-            Suite::ChaCha20Poly1305 => aws_lc(&aead::CHACHA20_POLY1305)?,
-            Suite::Aes128Ccm => {
-                let key = Aes128Ccm::new_from_slice(secret).map_err(|_| refused.clone())?;
-                Prepared::Ccm(Box::new(key))
-            }
-        };
+        let prepared = Prepared::new(suite, secret)?;
         let shared = Shared {
             // Relaxed, as all counts here: only the number itself matters.
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -316,13 +323,13 @@ pub(crate) const WRONG_LENGTH: Error = Error::Caller { what: "the buffers do not
 
 impl Nonce {
     #[inline]
-    fn for_aws_lc(self) -> aead::Nonce {
+    pub(crate) fn for_aws_lc(self) -> aead::Nonce {
         aead::Nonce::assume_unique_for_key(self.0)
     }
 }
 
 /// The two calls of the `ccm` crate in the shape that is wanted here.
-trait DetachedCcm {
+pub(crate) trait DetachedCcm {
     fn seal(
         &self,
         nonce: Nonce,
