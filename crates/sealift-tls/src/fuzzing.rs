@@ -31,7 +31,7 @@ pub fn tls_records(input: &[u8]) {
 
 fn run(input: &[u8]) -> Result<()> {
     let Some((&choices, mut commands)) = input.split_first() else { return Ok(()) };
-    let mut sealing = Sealing::new(epoch(choices & 1 == 0, 0)?);
+    let mut sealing = Sealing::new(epoch(choices, 0)?);
     let mut reader = Reader::new(choices, None)?;
     let (mut wire, mut sealed) = (Vec::new(), Vec::new());
     while let Some((&[kind, len], rest)) = commands.split_first_chunk() {
@@ -49,7 +49,7 @@ fn run(input: &[u8]) -> Result<()> {
         let generation = reader.generation;
         let goes_on = reader.read();
         for generation in generation..reader.generation {
-            sealing.rotate(epoch(reader.tls13, generation + 1)?);
+            sealing.rotate(epoch(choices, generation + 1)?);
         }
         assert!(sealed.starts_with(&reader.data), "data that nobody sealed");
         if !goes_on {
@@ -68,7 +68,7 @@ fn run(input: &[u8]) -> Result<()> {
 /// A reading side, and what it told.
 struct Reader {
     incoming: Incoming,
-    tls13: bool,
+    choices: u8,
     into: Vec<u8>,
     generation: u64,
     data: Vec<u8>,
@@ -78,12 +78,11 @@ struct Reader {
 
 impl Reader {
     fn new(choices: u8, engine: Option<OpeningEngine>) -> Result<Self> {
-        let tls13 = choices & 1 == 0;
         let side = if choices & 2 == 0 { Side::Client } else { Side::Server };
-        let opening = Opening::new(epoch(tls13, 0)?);
+        let opening = Opening::new(epoch(choices, 0)?);
         let into = vec![0; if choices & 4 == 0 { 1 } else { MOST_BYTES + 1 }];
         let incoming = Incoming::new(engine, side, opening, &[])?;
-        Ok(Self { incoming, tls13, into, generation: 0, data: Vec::new(), steps: Vec::new() })
+        Ok(Self { incoming, choices, into, generation: 0, data: Vec::new(), steps: Vec::new() })
     }
 
     /// Receives what there is room for. That is as large as the longest record, so all that is not
@@ -131,27 +130,32 @@ impl Reader {
     fn attend(&mut self, step: &Step) -> bool {
         match step {
             Step::KeyUpdate { .. } => {
-                assert!(self.tls13, "only TLS 1.3 has key updates");
+                assert!(is_tls13(self.choices), "only TLS 1.3 has key updates");
                 self.generation += 1;
-                match (&mut self.incoming, epoch(self.tls13, self.generation)) {
+                match (&mut self.incoming, epoch(self.choices, self.generation)) {
                     (Incoming::Direct(inflow), Ok(epoch)) => inflow.rotate(epoch),
                     (Incoming::Ahead(ahead), Ok(epoch)) => ahead.rotate(epoch),
                     _ => return false,
                 }
             }
             Step::Ticket(ticket) => assert!(ticket.len() <= MOST_TICKET_BYTES),
-            Step::Renegotiation => assert!(!self.tls13, "TLS 1.3 has no renegotiation"),
+            Step::Renegotiation => assert!(!is_tls13(self.choices), "TLS 1.3 has no renegotiation"),
             _ => {}
         }
         !matches!(step, Step::Ended)
     }
 }
 
-fn epoch(tls13: bool, generation: u64) -> Result<Epoch> {
-    let mut key = [0; 16];
+fn is_tls13(choices: u8) -> bool {
+    choices & 1 == 0
+}
+
+fn epoch(choices: u8, generation: u64) -> Result<Epoch> {
+    let suite = Suite::ALL[usize::from(choices >> 5) % Suite::ALL.len()];
+    let mut key = vec![0; suite.key_bytes()];
     key[..8].copy_from_slice(&generation.to_le_bytes());
     // It seals, too.
     let limits = sealift_crypto::Limits { seals: u64::MAX, ..ahead::LIMITS };
-    Epoch::of(Suite::Aes128Gcm, &key, [0; 12], tls13, Some(limits))
+    Epoch::of(suite, &key, [0; 12], is_tls13(choices), Some(limits))
         .map_err(|_| Error::Caller { what: "a key of this length is none" })
 }
