@@ -23,6 +23,7 @@ mod testing;
 
 use std::sync::Arc;
 
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, KeyLog, ServerConfig};
 
@@ -58,6 +59,7 @@ impl Role {
         terminal: &Terminal,
     ) -> Result<Option<Self>, Failure> {
         let Endpoint::Tls { host, .. } = url else { return Ok(None) };
+        gather_entropy(url)?;
         let key_log = key_log(args, terminal)?;
         if listens {
             let (config, made) = server::config(args, host, key_log)?;
@@ -75,6 +77,16 @@ impl Role {
         }
         Ok(Some(Self::Client { config, name }))
     }
+}
+
+/// Has aws-lc seed itself, for which it measures the processor's jitter for some 40 ms: now, and not
+/// while the other end of a first handshake waits.
+fn gather_entropy(url: &Endpoint) -> Result<(), Failure> {
+    let filled = aws_lc_rs::default_provider().secure_random.fill(&mut [0; 1]);
+    filled.map_err(|_| {
+        let reason = "the cryptographic library has no random numbers".to_owned();
+        Failure::explained(Action::SetUp, url, reason, "look at the system's random source")
+    })
 }
 
 /// Opens the file for the secrets, if they are wanted.
