@@ -30,7 +30,7 @@ struct Args {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-    /// End with exit code 1 if a ratio is not what it should be
+    /// End with exit code 1 if a ratio is not what it should be, or could not be measured
     #[arg(long)]
     strict: bool,
 }

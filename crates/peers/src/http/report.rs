@@ -63,11 +63,10 @@ pub(super) fn of(
 }
 
 impl Report<Row> {
-    /// Whether the bars are met, as far as they could be measured. Where Sealift itself could not
-    /// run they are not.
+    /// Whether the bars, one for each load, were measured and are met.
     pub fn is_as_wanted(&self) -> bool {
-        let has_failed = |row: &Row| row.kind == Kind::Sealift && row.skipped.is_some();
-        self.rows.iter().all(|row| row.verdict() != Some(false) && !has_failed(row))
+        let ours = || self.rows.iter().filter(|row| row.kind == Kind::Sealift);
+        ours().count() == Load::ALL.len() && ours().all(|row| row.verdict() == Some(true))
     }
 }
 
@@ -163,7 +162,22 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    const ROWS: [(Load, Kind); 4] = [
+        (Load::Large, Kind::Sealift),
+        (Load::Small, Kind::Sealift),
+        (Load::Large, Kind::TokioRustls),
+        (Load::Small, Kind::TokioRustls),
+    ];
+
     fn report(ours: [u64; 2], theirs: [u64; 2]) -> Report<Row> {
+        let sample = |[cpu, elapsed]: [u64; 2]| Sample {
+            server: Duration::from_millis(cpu),
+            elapsed: Duration::from_millis(elapsed),
+        };
+        report_of([ours, ours, theirs, theirs].map(|figures| Ok(vec![sample(figures)])))
+    }
+
+    fn report_of(outcomes: [Outcome<Sample>; 4]) -> Report<Row> {
         let options = Options {
             large_bytes: 1 << 30,
             small_bytes: 1024,
@@ -172,24 +186,29 @@ mod tests {
             rounds: 1,
             kinds: vec![Kind::Sealift, Kind::TokioRustls],
         };
-        let sample = |[cpu, elapsed]: [u64; 2]| Sample {
-            server: Duration::from_millis(cpu),
-            elapsed: Duration::from_millis(elapsed),
-        };
-        let rows = [(Load::Large, Kind::Sealift), (Load::Small, Kind::Sealift)];
-        let rows = [&rows[..], &[(Load::Large, Kind::TokioRustls)]].concat();
-        let rows = [&rows[..], &[(Load::Small, Kind::TokioRustls)]].concat();
-        let outcomes = [ours, ours, theirs, theirs].map(|figures| Ok(vec![sample(figures)]));
-        of(&options, &rows, &outcomes)
+        of(&options, &ROWS, &outcomes)
     }
 
     #[test]
     fn a_bar_that_sealift_did_not_run_for_is_not_met() {
         let mut found = report([75, 100], [100, 100]);
-        found.rows[2].skipped = Some("not installed".to_owned());
-        assert!(found.is_as_wanted(), "others may be missing");
-        found.rows[0].skipped = Some("it failed".to_owned());
-        assert!(!found.is_as_wanted());
+        assert!(found.is_as_wanted());
+        found.rows.remove(0);
+        assert!(!found.is_as_wanted(), "only small answers");
+        found.rows.clear();
+        assert!(!found.is_as_wanted(), "nothing");
+    }
+
+    #[test]
+    fn a_bar_without_a_comparison_is_not_met() {
+        let sample = || {
+            let (server, elapsed) = (Duration::from_millis(1), Duration::from_millis(1));
+            Ok(vec![Sample { server, elapsed }])
+        };
+        let missing = || Err("it failed".to_owned());
+        assert!(!report_of([sample(), sample(), missing(), missing()]).is_as_wanted());
+        assert!(!report_of([missing(), missing(), sample(), sample()]).is_as_wanted());
+        assert!(!report_of([const { Ok(Vec::new()) }; 4]).is_as_wanted(), "no round");
     }
 
     #[test]

@@ -59,15 +59,14 @@ pub(super) fn of(
 }
 
 impl Report<Row> {
-    /// Whether every ratio that could be measured is what it should be. Where sealift itself, the
-    /// first row, could not run it is not.
+    /// Whether every ratio that is wanted was measured, and is what it should be.
     pub fn is_as_wanted(&self) -> bool {
-        let has_run = self.rows.first().is_some_and(|ours| ours.skipped.is_none());
-        has_run
-            && self.rows.iter().all(|row| match (row.sealift_ratio, row.sealift_ratio_wanted) {
-                (Some(ratio), Some(wanted)) => ratio >= wanted,
-                _ => true,
-            })
+        let mut bars = self.rows.iter().filter_map(|row| {
+            let wanted = row.sealift_ratio_wanted?;
+            Some(row.sealift_ratio.is_some_and(|ratio| ratio >= wanted))
+        });
+        // Without any there was no comparison.
+        bars.next() == Some(true) && bars.all(|is_met| is_met)
     }
 }
 
@@ -132,9 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_said() {
+    fn nothing_is_as_wanted_without_a_comparison() {
+        assert!(!report_of(Ok(Vec::new()), Ok(Vec::new())).is_as_wanted(), "no round");
+        let mut alone = report(Ok(vec![1e9; 3]));
+        assert!(alone.is_as_wanted());
+        alone.rows.truncate(1);
+        assert!(!alone.is_as_wanted(), "no other program");
+    }
+
+    #[test]
+    fn a_missing_program_is_said_and_its_bar_is_not_met() {
         let found = report(Err("socat is not installed".into()));
-        assert!(found.is_as_wanted());
+        assert!(!found.is_as_wanted());
         assert!(found.to_string().contains("socat       skipped: socat is not installed"));
         let json = serde_json::to_value(&found).unwrap();
         assert_eq!(json["rows"][1]["skipped"], "socat is not installed");
