@@ -9,11 +9,14 @@
 //!         ── end of input ─► ends
 //! ```
 //!
-//! What the child says is JSON, one value a line.
+//! What the child says is JSON, one value a line. One that stalls is killed after [`PATIENCE`], which
+//! ends whatever waits for it: what it says, and its connections.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -21,6 +24,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::trust::Identity;
+
+/// Longer than a measurement takes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The processor time that this process has used.
 pub fn processor_time() -> Duration {
@@ -31,7 +37,9 @@ pub fn processor_time() -> Duration {
 /// A child process.
 #[derive(Debug)]
 pub struct Other {
-    child: Child,
+    child: Arc<Mutex<Child>>,
+    /// Its end is that of the watch over the child.
+    _watch: mpsc::Sender<()>,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     /// Where it listens.
@@ -52,7 +60,9 @@ impl Other {
         };
         writeln!(input, "{}\n{}", hex(&identity.certificate), hex(&identity.key))?;
         let (input, output) = (Some(input), BufReader::new(output));
-        let mut other = Self { child, input, output, port: 0 };
+        let child = Arc::new(Mutex::new(child));
+        let watch = watch(child.clone(), PATIENCE);
+        let mut other = Self { child, _watch: watch, input, output, port: 0 };
         other.port = other.hear()?;
         Ok(other)
     }
@@ -75,7 +85,10 @@ impl Other {
     pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        serde_json::from_str(&line).map_err(|_| io::Error::other("the other process failed"))
+        serde_json::from_str(&line).map_err(|_| {
+            let seconds = PATIENCE.as_secs();
+            io::Error::other(format!("the other process failed, or took {seconds} seconds"))
+        })
     }
 }
 
@@ -83,9 +96,21 @@ impl Drop for Other {
     fn drop(&mut self) {
         // It ends with its input. One that does not would be waited for in vain.
         self.input = None;
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+        let _ = child.wait();
     }
+}
+
+/// Kills a child that is not done with in time: when what this returns is dropped.
+fn watch(child: Arc<Mutex<Child>>, patience: Duration) -> mpsc::Sender<()> {
+    let (watch, end) = mpsc::channel();
+    std::thread::spawn(move || {
+        if end.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        }
+    });
+    watch
 }
 
 /// What the parent wants shown. A child reads it first.
@@ -147,6 +172,25 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         assert_eq!(unhex(&hex(&bytes)), Some(bytes));
         assert_eq!(unhex("0x"), None);
+    }
+
+    #[test]
+    fn a_child_that_stalls_is_killed_and_one_that_is_done_with_is_not() {
+        let child = || {
+            let mut sleeping = Command::new("sleep");
+            let mut child = sleeping.arg("600").stdout(Stdio::piped()).spawn().unwrap();
+            (child.stdout.take().unwrap(), Arc::new(Mutex::new(child)))
+        };
+        let (mut says, stalling) = child();
+        let _watch = watch(stalling.clone(), Duration::from_millis(1));
+        assert_eq!(io::copy(&mut says, &mut io::sink()).unwrap(), 0, "it has ended");
+        stalling.lock().unwrap().wait().unwrap();
+        let (_says, done) = child();
+        drop(watch(done.clone(), PATIENCE));
+        let mut done = done.lock().unwrap();
+        assert_eq!(done.try_wait().unwrap(), None);
+        done.kill().unwrap();
+        done.wait().unwrap();
     }
 
     #[test]
