@@ -2,19 +2,22 @@
 
 use std::io::{BufReader, Read};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::ClientConfig;
 use sealift::io::baseline::Sample;
 use sealift::tls::Bytes;
+use serde::de::DeserializeOwned;
 
 use super::order::{Exchange, Found, Greeting, Order, Ready, cpu_seconds, hear, say};
 use super::rows::Figures;
-use super::stream::{self, Stream, Usage};
+use super::stream::{self, PATIENCE, Stream, Usage};
 use crate::args::TrustArgs;
 use crate::bench::rows::Measured;
 use crate::trust;
@@ -37,7 +40,7 @@ pub(super) fn run(order: Order) -> Result<Measured, String> {
 }
 
 fn exchange(order: Order, far: &mut Far) -> Result<Measured, String> {
-    let Greeting { port, pin } = hear(&mut far.answers)?;
+    let Greeting { port, pin } = far.hear()?;
     let config = pin.map(|pin| trusting(&pin)).transpose()?;
     let mut streams = Vec::new();
     for _ in 0..order.exchange.connections() {
@@ -46,7 +49,7 @@ fn exchange(order: Order, far: &mut Far) -> Result<Measured, String> {
         streams.push(Stream::connect(order.kind, socket, config.as_ref())?);
     }
     let region = region(order.exchange);
-    let Ready {} = hear(&mut far.answers)?;
+    let Ready {} = far.hear()?;
     let (begun, cpu_before) = (Instant::now(), cpu_seconds());
     let (usage, latency) = match order.exchange {
         Exchange::Bulk { bytes, write_bytes, .. } => {
@@ -57,7 +60,7 @@ fn exchange(order: Order, far: &mut Far) -> Result<Measured, String> {
             (usage, Some(latency))
         }
     };
-    let found: Found = hear(&mut far.answers)?;
+    let found: Found = far.hear()?;
     let (elapsed, cpu) = (begun.elapsed(), cpu_seconds() - cpu_before);
     if found.bytes != order.exchange.bytes() {
         return Err(format!("{} of {} bytes came", found.bytes, order.exchange.bytes()));
@@ -135,7 +138,9 @@ fn send_part(
     let (mut left, mut writes, mut at) = (bytes, 0, 0);
     while left > 0 {
         let count = left.min(write_bytes as u64) as usize;
-        if at + count > region.len() {
+        if at == 0 || at + count > region.len() {
+            // Not for each write, which would cost a small one some of its time.
+            stream.be_patient();
             at = 0;
         }
         stream.send(region.slice(at..at + count)).map_err(|error| error.to_string())?;
@@ -154,6 +159,7 @@ fn ping_pong(streams: Vec<Stream>, trips: u64) -> Result<(Usage, Histogram<u64>)
     let mut stream = streams.next().ok_or("there is no connection")?;
     let (ping, mut pong) = (Bytes::from_static(b"x"), [0]);
     for _ in 0..trips {
+        stream.be_patient();
         let begun = Instant::now();
         stream.send(ping.clone()).map_err(|error| error.to_string())?;
         if stream.receive(&mut pong).map_err(|error| error.to_string())? == 0 {
@@ -193,6 +199,11 @@ impl Far {
         Ok(far)
     }
 
+    /// What it says next, which takes it no longer than [`PATIENCE`].
+    fn hear<T: DeserializeOwned>(&mut self) -> Result<T, String> {
+        hear_within(&mut self.answers, PATIENCE)
+    }
+
     /// What it complains of, if it has ended in vain.
     fn complaint(&mut self) -> Option<String> {
         // Its connections may have broken before it could say why.
@@ -209,9 +220,46 @@ impl Far {
     }
 }
 
+/// Hears one thing that is said in time. A line comes as a whole.
+fn hear_within<T: DeserializeOwned>(
+    from: &mut BufReader<impl Read + AsFd>,
+    patience: Duration,
+) -> Result<T, String> {
+    if from.buffer().is_empty() {
+        let mut watched = [PollFd::from_borrowed_fd(from.get_ref().as_fd(), PollFlags::IN)];
+        let patience = Timespec::try_from(patience).map_err(|error| error.to_string())?;
+        match poll(&mut watched, Some(&patience)) {
+            Ok(0) => return Err("the far end says nothing".to_owned()),
+            Ok(_) => {}
+            Err(errno) => return Err(format!("the far end cannot be heard: {errno}")),
+        }
+    }
+    hear(from)
+}
+
 impl Drop for Far {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_far_end_that_says_nothing_is_not_waited_for_for_ever() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut near = BufReader::new(near);
+        let silent = hear_within::<Ready>(&mut near, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(silent, "the far end says nothing");
+        far.write_all(b"{}\n{}\n").unwrap();
+        for _ in 0..2 {
+            hear_within::<Ready>(&mut near, PATIENCE).unwrap();
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::rows::Shape;
+use super::stream::SUITE_NAME;
 use super::table::is_of_latency;
 use crate::bench::html::chart::{Chart, Series};
 use crate::bench::html::tables::Look;
@@ -196,7 +197,7 @@ fn method(page: &mut String, report: &Report) {
     let _ = writeln!(
         page,
         "<footer>\n<h2>How it was measured</h2>\n<p>Two processes over loopback, the sender and \
-         the receiver; TLS 1.3 with AES-256-GCM. Each of {} rounds runs every row once after a \
+         the receiver; {SUITE_NAME}. Each of {} rounds runs every row once after a \
          shorter run to warm up, so that a drift of the machine hits all rows alike. A run moves \
          {}. Its time ends when the receiver has everything. GB/s are 10<sup>9</sup> bytes in a \
          second. Processor time is that of the whole process after the handshakes. Copies are \

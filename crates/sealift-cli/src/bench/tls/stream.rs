@@ -1,4 +1,7 @@
 //! One connection of a run, with or without TLS.
+//!
+//! The near end waits for nothing longer than [`PATIENCE`]. The far one ends with it, and so needs
+//! no deadlines of its own.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,14 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{CipherSuite, ClientConfig, ServerConfig};
 use sealift::crypto::{IpsecMb, Workers};
 use sealift::tls::{Bytes, TlsStream, TlsStreamBuilder};
 
 use super::order::Kind;
 
-/// Longer than anything that a run waits for, but for the data itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than anything that a run waits for, but for all of the data.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// What the ends agree on, or there is no figure; and how reports call it.
+const SUITE: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
+pub(super) const SUITE_NAME: &str = "TLS 1.3 with AES-256-GCM";
 /// What is read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -45,11 +51,16 @@ impl Stream {
         config: Option<&Arc<ClientConfig>>,
     ) -> Result<Self, String> {
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
-        let Some(config) = config else { return Ok(Self::Plain(socket, 0)) };
+        let Some(config) = config else {
+            let limited = socket.set_read_timeout(Some(PATIENCE));
+            let limited = limited.and_then(|()| socket.set_write_timeout(Some(PATIENCE)));
+            return limited.map(|()| Self::Plain(socket, 0)).map_err(|error| error.to_string());
+        };
         let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
         let builder = sealing(kind).map_err(|error| error.to_string())?;
         let stream = builder.connect(socket, config.clone(), name, soon());
         let stream = stream.map_err(|error| error.to_string())?;
+        check_suite(stream.negotiated_cipher_suite().suite())?;
         Ok(if kind == Kind::TlsInline { Self::Written(stream) } else { Self::Owned(stream) })
     }
 
@@ -64,6 +75,19 @@ impl Stream {
         let builder = opening(kind).map_err(|error| error.to_string())?;
         let stream = builder.accept(socket, config.clone(), soon());
         Ok(Self::Written(stream.map_err(|error| error.to_string())?))
+    }
+
+    /// Lets what is sent and received from now on wait so long, and no longer.
+    pub(super) fn be_patient(&mut self) {
+        match self {
+            // Each of its calls is.
+            Self::Plain(..) => {}
+            Self::Written(stream) | Self::Owned(stream) => {
+                let deadline = Some(soon());
+                stream.set_read_deadline(deadline);
+                stream.set_write_deadline(deadline);
+            }
+        }
     }
 
     /// Sends all of `bytes`.
@@ -147,6 +171,11 @@ impl Stream {
     }
 }
 
+fn check_suite(found: CipherSuite) -> Result<(), String> {
+    let is_expected = found == SUITE;
+    is_expected.then_some(()).ok_or_else(|| format!("{found:?} was agreed on, and not {SUITE:?}"))
+}
+
 /// Whether this machine has the engines that a kind needs.
 pub(super) fn has_engines(kind: Kind) -> Result<(), String> {
     sealing(kind).map(drop).map_err(|error| error.to_string())
@@ -174,4 +203,29 @@ fn opening(kind: Kind) -> Result<TlsStreamBuilder, Box<dyn std::error::Error>> {
 
 fn soon() -> Instant {
     Instant::now() + PATIENCE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn figures_are_of_the_suite_that_reports_name() {
+        assert_eq!(check_suite(SUITE), Ok(()));
+        let other = check_suite(CipherSuite::TLS13_AES_128_GCM_SHA256).unwrap_err();
+        assert!(other.contains("TLS13_AES_128_GCM_SHA256 was agreed on"), "{other}");
+    }
+
+    #[test]
+    fn no_call_of_plain_tcp_waits_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let Ok(Stream::Plain(socket, _)) = Stream::connect(Kind::Plain, socket, None) else {
+            panic!("it has no TLS");
+        };
+        assert_eq!(socket.read_timeout().unwrap(), Some(PATIENCE));
+        assert_eq!(socket.write_timeout().unwrap(), Some(PATIENCE));
+    }
 }

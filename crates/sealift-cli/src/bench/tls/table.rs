@@ -1,5 +1,6 @@
 //! The report of `bench tls` as text for a terminal, as wide as the narrowest terminals.
 
+use super::stream::SUITE_NAME;
 use crate::bench::format;
 use crate::bench::report::{Report, Row};
 use crate::bench::table::{or_dash, push, shortened, wrapped};
@@ -14,8 +15,8 @@ pub(crate) fn render(report: &Report) -> String {
     let line = format!("bench tls: Linux {}, {}, {} CPUs", host.kernel, host.cpu, host.cpus);
     push(&mut text, &shortened(&line, COLUMNS));
     let method = format!(
-        "median of {}, rows interleaved; two processes over loopback, TLS 1.3, \
-         AES-256-GCM; GB/s: 10^9 bytes a second; CPU seconds per GB of the sending and the \
+        "median of {}, rows interleaved; two processes over loopback, {SUITE_NAME}; \
+         GB/s: 10^9 bytes a second; CPU seconds per GB of the sending and the \
          receiving process; copies of each byte outside of the kernel, sealing or opening is one",
         format::samples(report.rounds)
     );
