@@ -318,7 +318,8 @@ impl TlsWriter {
     /// Seals all of `slices`, and returns when the kernel has taken the records: the slices are
     /// free then, and nothing waits for a flush. Each slice of 8 KiB or more is sealed in
     /// records of 16,384 bytes, the last one shorter. Small ones next to each other share records,
-    /// for which they are gathered: one more copy.
+    /// for which they are gathered: one more copy. Nothing to write sends nothing, as in rustls,
+    /// though a record may be empty (RFC 8446 section 5.1).
     ///
     /// # Errors
     /// What ended the connection; [`Error::Deadline`] if nothing was written before it;

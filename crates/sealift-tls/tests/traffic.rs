@@ -177,3 +177,16 @@ fn a_small_write_needs_no_flush() {
         assert!(tally.messages() >= 50, "{tally:?}");
     }
 }
+
+/// As in rustls: an empty record says nothing, but that somebody wrote.
+#[test]
+fn nothing_to_write_sends_nothing() {
+    let authority = Authority::new();
+    for case in cases() {
+        let (mut near, _far) = both_ours(&authority, &case, &TlsStream::builder(), |near| near);
+        assert_eq!(near.write(&[]).unwrap(), 0);
+        assert_eq!(near.write_vectored(&[IoSlice::new(&[]), IoSlice::new(&[])]).unwrap(), 0);
+        near.send_owned(Vec::new()).unwrap();
+        assert_eq!(near.stats().records_sealed, 0);
+    }
+}
