@@ -69,6 +69,8 @@ pub(crate) struct Begun {
     /// How many messages the stream may have under way.
     pub(crate) messages: usize,
     pub(crate) limits: Option<Limits>,
+    /// See [`Sealing::padded_to`].
+    pub(crate) pad_to_bytes: usize,
 }
 
 /// How far a turn came.
@@ -137,8 +139,8 @@ impl Begun {
 
     /// Makes the stream, which has the keys.
     fn finish(self) -> Result<TlsStream> {
-        let Self { handshake, sender, receiver, frames, engines, mut offer, messages, limits } =
-            self;
+        let Self { handshake, sender, receiver, frames, engines, mut offer, .. } = self;
+        let (messages, limits) = (self.messages, self.limits);
         let Done { secrets, kept, negotiated, received } = handshake.finish()?;
         let tls13 = negotiated.protocol_version == ProtocolVersion::TLSv1_3;
         let side = match &kept {
@@ -154,6 +156,7 @@ impl Begun {
             None => {
                 let (number, transmit) = secrets.tx;
                 let sealing = Sealing::new(Epoch::new(number, transmit, tls13, limits)?);
+                let sealing = sealing.padded_to(self.pad_to_bytes)?;
                 let engine = engines.sealing;
                 if engine.as_ref().is_some_and(|engine| !Bulk::suits(engine, &sealing)) {
                     let what =

@@ -18,9 +18,10 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::handshake::Handshake;
-use crate::ktls::{Ktls, Offer};
+use crate::ktls::{Ktls, Offer, OnlyHere};
 use crate::opening::MOST_JOB_BYTES;
 use crate::outflow::KEPT_PLACES;
+use crate::record::MOST_PLAINTEXT_BYTES;
 use crate::shared::{self, FRAMES_IN_FLIGHT, MOST_OVERHEAD_BYTES};
 use crate::speaker::Speaker;
 use crate::stream::TlsStream;
@@ -43,6 +44,7 @@ pub struct TlsStreamBuilder {
     opening_engine: Option<Entrusted<OpeningEngine>>,
     ktls: Ktls,
     limits: Option<Limits>,
+    pad_to_bytes: usize,
 }
 
 impl Default for TlsStreamBuilder {
@@ -57,6 +59,7 @@ impl Default for TlsStreamBuilder {
             opening_engine: None,
             ktls: Ktls::Auto,
             limits: None,
+            pad_to_bytes: 1,
         }
     }
 }
@@ -145,6 +148,19 @@ impl TlsStreamBuilder {
     /// The length of the destinations that an [`opening_engine`](Self::opening_engine) writes to.
     pub const OPENING_JOB_BYTES: usize = MOST_JOB_BYTES;
 
+    /// Hides how long what is sent is: every record has zeros behind its content, up to a multiple
+    /// of so many bytes (RFC 8446 section 5.4), whoever seals it, and key updates and alerts as
+    /// well. From 1, which is none and the default, to 16,384, where all records are of one length.
+    /// Padding costs the peer as much as data. What is not given away, and padded, is copied once
+    /// more than without.
+    ///
+    /// TLS 1.2 has no padding: a stream that agreed on it is refused with [`Error::Caller`]. So is
+    /// [`Ktls::On`]: the kernel does not pad.
+    pub fn pad_to_multiple_of(mut self, bytes: usize) -> Self {
+        self.pad_to_bytes = bytes;
+        self
+    }
+
     /// The limits of a key to seal with, instead of its suite's, which are out of reach for a test.
     #[doc(hidden)]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -201,8 +217,11 @@ impl TlsStreamBuilder {
         if self.limits.is_some_and(|limits| limits.seals < FEWEST_SEALS) {
             return Err(Error::Caller { what: "a key's limit is at least 8 records" });
         }
+        if !(1..=MOST_PLAINTEXT_BYTES).contains(&self.pad_to_bytes) {
+            return Err(Error::Caller { what: "records are padded to 1 to 16,384 bytes" });
+        }
         let frames = Frames::new(self.pool.clone())?;
-        if frames.pool().stats().frame_bytes <= MOST_OVERHEAD_BYTES {
+        if frames.pool().stats().frame_bytes < MOST_OVERHEAD_BYTES + self.pad_to_bytes {
             return Err(Error::Caller { what: "the pool's frames have no room for a record" });
         }
         let engines = Engines {
@@ -212,7 +231,12 @@ impl TlsStreamBuilder {
         if engines.have_jobs() {
             return Err(Error::Caller { what: "the engine has somebody else's jobs in it" });
         }
-        let offer = Offer::new(self.ktls, engines.is_any(), &socket)?;
+        let only_here = match () {
+            () if engines.is_any() => Some(OnlyHere::Engine),
+            () if self.pad_to_bytes > 1 => Some(OnlyHere::Padding),
+            () => None,
+        };
+        let offer = Offer::new(self.ktls, only_here, &socket)?;
         let sender = self.sender_builder()?.build(socket)?;
         let receiver = Receiver::sharing(sender.socket().clone())?;
         let (handshake, messages, limits) = (Handshake::new(speaker), self.messages, self.limits);
@@ -225,6 +249,7 @@ impl TlsStreamBuilder {
             offer,
             messages,
             limits,
+            pad_to_bytes: self.pad_to_bytes,
         }))
     }
 

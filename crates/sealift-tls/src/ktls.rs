@@ -123,6 +123,32 @@ fn cannot_update_key() -> Error {
     Error::KernelTls { why: why.to_owned() }
 }
 
+/// Why the kernel cannot make a stream's records, whatever it can do.
+#[derive(Clone, Copy)]
+pub(crate) enum OnlyHere {
+    Engine,
+    Padding,
+}
+
+impl OnlyHere {
+    /// To one who would have had the kernel, had it been worth while.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Engine => "an engine was given instead",
+            Self::Padding => "the kernel does not pad records",
+        }
+    }
+
+    /// To one who asked for the kernel.
+    fn refusal(self) -> Error {
+        let what = match self {
+            Self::Engine => "an engine and the kernel cannot both make the records: choose one",
+            Self::Padding => "the kernel does not pad records: choose one of the two",
+        };
+        Error::Caller { what }
+    }
+}
+
 /// What was settled before the handshake, and what came of it.
 pub(crate) struct Offer {
     is_must: bool,
@@ -147,14 +173,14 @@ pub(crate) struct Given {
 
 impl Offer {
     /// Settles it, and prepares the socket.
-    pub(crate) fn new(ktls: Ktls, has_engine: bool, socket: &OwnedFd) -> Result<Self> {
+    pub(crate) fn new(ktls: Ktls, only_here: Option<OnlyHere>, socket: &OwnedFd) -> Result<Self> {
+        match (ktls, only_here) {
+            (Ktls::On, Some(why)) => return Err(why.refusal()),
+            (Ktls::Auto, Some(why)) => return Ok(Self::declined(why.reason())),
+            _ => {}
+        }
         let device = match ktls {
-            Ktls::On if has_engine => {
-                let what = "an engine and the kernel cannot both make the records: choose one";
-                return Err(Error::Caller { what });
-            }
             Ktls::On => Device::of(socket).ok(),
-            Ktls::Auto if has_engine => return Ok(Self::declined("an engine was given instead")),
             Ktls::Off => return Ok(Self::declined("kernel TLS is switched off")),
             Ktls::Auto if !is_loaded() => {
                 return Ok(Self::declined("no kernel TLS (tls module) is loaded"));

@@ -28,7 +28,7 @@ use crate::frames::Frames;
 use crate::link::{Link, Wants};
 use crate::pieces::Pieces;
 use crate::post_handshake::key_update;
-use crate::record::{ContentType, MOST_PLAINTEXT_BYTES};
+use crate::record::ContentType;
 use crate::sealing::Sealing;
 use crate::stats::Offload;
 
@@ -101,7 +101,7 @@ impl Outflow {
         engine: Option<SealingEngine>,
         messages: usize,
     ) -> Self {
-        let room = frames.pool().stats().frame_bytes.saturating_sub(sealing.record_bytes(0));
+        let frame_bytes = frames.pool().stats().frame_bytes;
         Self {
             last_stats: sender.stats(),
             sender: Some(sender),
@@ -109,10 +109,10 @@ impl Outflow {
             end_bytes: 0,
             frames,
             is_listed: false,
+            most_plaintext_bytes: sealing.most_plaintext_bytes(frame_bytes),
             sealing,
             bulk: engine.map(|engine| Bulk::new(engine, messages)),
             places: messages - KEPT_PLACES,
-            most_plaintext_bytes: room.min(MOST_PLAINTEXT_BYTES),
             counts: Counts::default(),
             last_offload: None,
         }
@@ -154,7 +154,8 @@ impl Outflow {
             if len == 0 || into.len() < outflow.sealing.record_bytes(len) {
                 return Ok(0);
             }
-            let filled = match pieces.in_one(len) {
+            let is_padded = outflow.sealing.padding_bytes(len) > 0;
+            let filled = match pieces.in_one(len).filter(|_| !is_padded) {
                 Some(piece) => outflow.sealing.seal(ContentType::ApplicationData, piece, into)?,
                 None => {
                     outflow.counts.gathered_bytes += len as u64;

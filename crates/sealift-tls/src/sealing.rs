@@ -6,14 +6,16 @@
 //!                                   ▼                             ▼
 //!  into (a lease)          header │ explicit nonce │ ciphertext │ tag
 //! ```
+//! What is padded (RFC 8446 section 5.4) is put where its record goes, zeros behind it, and sealed
+//! there.
 
 use std::ops::Range;
 
 use sealift_crypto::{Key, Unit};
 
 use crate::epoch::{Epoch, Layout, associated_tls12};
-use crate::error::Result;
-use crate::record::{ContentType, HEADER_BYTES, Header};
+use crate::error::{Error, Result};
+use crate::record::{ContentType, HEADER_BYTES, Header, MOST_PLAINTEXT_BYTES};
 
 /// Seals that are kept back for the messages that end a key, or the connection: a KeyUpdate, an
 /// alert, close_notify.
@@ -22,11 +24,24 @@ pub(crate) const KEPT_BACK: u64 = 4;
 /// Seals the records of one direction.
 pub(crate) struct Sealing {
     epoch: Epoch,
+    /// What a record's content is padded to a multiple of; 1 is no padding, as in TLS 1.2.
+    pad_to_bytes: usize,
 }
 
 impl Sealing {
     pub(crate) fn new(epoch: Epoch) -> Self {
-        Self { epoch }
+        Self { epoch, pad_to_bytes: 1 }
+    }
+
+    /// Pads every record to a multiple of so many bytes, of any key; 1 does not.
+    ///
+    /// # Errors
+    /// [`Error::Caller`] if the version has no padding.
+    pub(crate) fn padded_to(self, pad_to_bytes: usize) -> Result<Self> {
+        if pad_to_bytes > 1 && !self.layout().is_tls13() {
+            return Err(Error::Caller { what: "only TLS 1.3 can pad records" });
+        }
+        Ok(Self { pad_to_bytes, ..self })
     }
 
     /// Seals with this key from now on.
@@ -55,7 +70,23 @@ impl Sealing {
 
     /// The length of a record of `plaintext_bytes`.
     pub(crate) fn record_bytes(&self, plaintext_bytes: usize) -> usize {
-        plaintext_bytes + self.epoch.layout.overhead_bytes()
+        let padding_bytes = self.padding_bytes(plaintext_bytes);
+        plaintext_bytes + padding_bytes + self.epoch.layout.overhead_bytes()
+    }
+
+    /// The zeros behind `plaintext_bytes` of a record.
+    pub(crate) fn padding_bytes(&self, plaintext_bytes: usize) -> usize {
+        let padded = plaintext_bytes.next_multiple_of(self.pad_to_bytes).min(MOST_PLAINTEXT_BYTES);
+        padded.saturating_sub(plaintext_bytes)
+    }
+
+    /// The most plaintext of a record that has `room_bytes`, overhead included.
+    pub(crate) fn most_plaintext_bytes(&self, room_bytes: usize) -> usize {
+        let room = room_bytes.saturating_sub(self.epoch.layout.overhead_bytes());
+        match room < MOST_PLAINTEXT_BYTES {
+            true => room - room % self.pad_to_bytes,
+            false => MOST_PLAINTEXT_BYTES,
+        }
     }
 
     /// Seals one record into the front of `into` and says how long it is. `plaintext` is at most a
@@ -66,6 +97,10 @@ impl Sealing {
         plaintext: &[u8],
         into: &mut [u8],
     ) -> Result<usize> {
+        if self.padding_bytes(plaintext.len()) > 0 {
+            into[self.text_range(plaintext.len())].copy_from_slice(plaintext);
+            return self.seal_there(content, plaintext.len(), into);
+        }
         let record = self.begin(content, plaintext.len(), into)?;
         let (associated, into) = record.parts(into);
         self.epoch.key.seal(record.nonce, associated, plaintext, record.suffix(), into)?;
@@ -97,10 +132,21 @@ impl Sealing {
     /// Seals application data that lies at its [`text_range`](Sealing::text_range) of `into`
     /// already.
     pub(crate) fn seal_placed(&mut self, plaintext_bytes: usize, into: &mut [u8]) -> Result<usize> {
-        let record = self.begin(ContentType::ApplicationData, plaintext_bytes, into)?;
+        self.seal_there(ContentType::ApplicationData, plaintext_bytes, into)
+    }
+
+    fn seal_there(
+        &mut self,
+        content: ContentType,
+        plaintext_bytes: usize,
+        into: &mut [u8],
+    ) -> Result<usize> {
+        let record = self.begin(content, plaintext_bytes, into)?;
         let (associated, into) = record.parts(into);
-        let suffix = record.suffix();
-        into[plaintext_bytes..plaintext_bytes + suffix.len()].copy_from_slice(suffix);
+        let (suffix, padding_bytes) = (record.suffix(), self.padding_bytes(plaintext_bytes));
+        let (_, behind) = into.split_at_mut(plaintext_bytes);
+        behind[..suffix.len()].copy_from_slice(suffix);
+        behind[suffix.len()..suffix.len() + padding_bytes].fill(0);
         self.epoch.key.seal_in_place(record.nonce, associated, into)?;
         Ok(record.len_bytes)
     }
@@ -114,10 +160,11 @@ impl Sealing {
         into: &mut [u8],
         at: usize,
     ) -> Result<Unit> {
+        let padding_bytes = self.padding_bytes(from.len());
         let record = self.begin(ContentType::ApplicationData, from.len(), &mut into[at..])?;
         let unit = Unit::new(record.nonce, from, at + record.text_at).with(record.associated());
         Ok(match record.suffix() {
-            [content] => unit.ending(*content, 0),
+            [content] => unit.ending(*content, padding_bytes as u16),
             _ => unit,
         })
     }
