@@ -9,8 +9,8 @@
 //!         ── end of input ─► ends
 //! ```
 //!
-//! What the child says is JSON, one value a line. One that stalls is killed after [`PATIENCE`], which
-//! ends whatever waits for it: what it says, and its connections.
+//! What the child says is JSON, one value a line. One that stalls is killed after [`PATIENCE`],
+//! which ends whatever waits for it: what it says, and its connections.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -100,7 +100,8 @@ impl Unit {
         }
     }
 
-    /// Authenticates `associated` too. More than [`MOST_ASSOCIATED_BYTES`] are refused with the job.
+    /// Authenticates `associated` too. More than [`MOST_ASSOCIATED_BYTES`] are refused with the
+    /// job.
     #[inline]
     pub fn with(mut self, associated: &[u8]) -> Self {
         self.associated_len = u8::try_from(associated.len()).unwrap_or(u8::MAX);

@@ -79,8 +79,9 @@ impl AsyncTlsStream {
         Ok(Self { stream, watch, alarm, sealing_alarm, waker, ending: Ending::Open })
     }
 
-    /// As [`TlsStreamBuilder::connect`]. While it waits for the peer, the handshake holds no thread;
-    /// what is computed runs on one for blocking work, so that signatures hold up no other task.
+    /// As [`TlsStreamBuilder::connect`]. While it waits for the peer, the handshake holds no
+    /// thread; what is computed runs on one for blocking work, so that signatures hold up no other
+    /// task.
     ///
     /// # Errors
     /// As [`TlsStreamBuilder::connect`].

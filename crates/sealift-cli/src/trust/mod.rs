@@ -79,8 +79,8 @@ impl Role {
     }
 }
 
-/// Has aws-lc seed itself, for which it measures the processor's jitter for some 40 ms: now, and not
-/// while the other end of a first handshake waits.
+/// Has aws-lc seed itself, for which it measures the processor's jitter for some 40 ms: now, and
+/// not while the other end of a first handshake waits.
 fn gather_entropy(url: &Endpoint) -> Result<(), Failure> {
     let filled = aws_lc_rs::default_provider().secure_random.fill(&mut [0; 1]);
     filled.map_err(|_| {

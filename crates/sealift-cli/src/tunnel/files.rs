@@ -1,5 +1,5 @@
-//! As many connections as there are descriptors for: one that is accepted and cannot be opened would
-//! be reset, where one that is not accepted yet only waits.
+//! As many connections as there are descriptors for: one that is accepted and cannot be opened
+//! would be reset, where one that is not accepted yet only waits.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -1,7 +1,7 @@
 //! The figures for Prometheus: their names, and the page that it fetches.
 //!
-//! Whoever fetches it may be slow or rude: there are few places, each for a short time, who asks for
-//! nothing gives its place to the next, and nothing but one short request is read.
+//! Whoever fetches it may be slow or rude: there are few places, each for a short time, who asks
+//! for nothing gives its place to the next, and nothing but one short request is read.
 
 use std::io;
 use std::net::SocketAddr;

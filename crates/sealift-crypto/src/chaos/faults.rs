@@ -74,7 +74,7 @@ pub(super) enum Fate {
 const MOST_POLLS: usize = 16;
 
 impl Fate {
-    /// Drawn whole before the job is taken, so that a seed gives the same fates whatever the timing.
+    /// Drawn whole before the job is taken: a seed gives the same fates whatever the timing.
     pub(super) fn draw(faults: &Faults, random: &mut Random) -> Self {
         let polls = polls(random);
         let (at, other) = (random.next() as usize, random.next() as usize);

@@ -13,8 +13,8 @@
 //! 2. What no notice announces (lost, or announced in another's name) comes back with an error when
 //!    [`quiesce`](Engine::quiesce) gives up on it, or is dropped with the engine.
 //! 3. The fate of a job, and before which job the engine stalls or dies, follow from the seed and
-//!    the order of submission alone: nothing else draws from the generator. What a death finds under
-//!    way, or whom a wrong notice names, is a matter of the moment.
+//!    the order of submission alone: nothing else draws from the generator. What a death finds
+//!    under way, or whom a wrong notice names, is a matter of the moment.
 
 mod faults;
 mod table;
