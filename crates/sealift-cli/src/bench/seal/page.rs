@@ -33,7 +33,8 @@ pub(crate) fn render(page: &mut String, report: &Report) {
          <code>memcpy</code> copies and seals in place, with the bare call as <code>raw</code>; \
          <code>memcpy-inline</code> does so in jobs as <code>inline</code>. What sealing out of \
          place saves is the copy, so the slower a suite, the less it gains. GB/s are \
-         10<sup>9</sup> bytes of plaintext in a second. A row is named by engine, suite and bytes per message. 32 messages are \
+         10<sup>9</sup> bytes of plaintext in a second. A row is named by engine, suite and bytes \
+         per message. 32 messages are \
          handed over at a time, one with <code>batch-1</code>; with <code>cores-2</code> an engine \
          on each of two cores seals under one key; <code>workers</code> and \
          <code>router</code> have two cores anyway.</p>\n\
