@@ -70,6 +70,12 @@ impl Handshake {
         self.awaits
     }
 
+    /// What it keeps of what came, in bytes.
+    #[cfg(fuzzing)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.incoming.len()
+    }
+
     /// Goes on until it is over.
     ///
     /// # Errors
