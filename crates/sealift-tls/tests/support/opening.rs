@@ -80,6 +80,9 @@ fn workers() -> Workers<Arc<[u8]>, Vec<u8>> {
 
 /// The seeds to run with: the one of `SEALIFT_SEED`, or some.
 pub fn seeds(count: u64) -> Vec<u64> {
+    // Under a sanitizer each takes many times as long.
+    let sanitizer = std::env::var_os("SEALIFT_SANITIZER");
+    let count = if sanitizer.is_some() { count.div_ceil(4) } else { count };
     match std::env::var("SEALIFT_SEED").map(|seed| seed.parse()) {
         Ok(Ok(seed)) => vec![seed],
         _ => (0..count).map(|at| 0x5ea1 + at * 7919).collect(),
