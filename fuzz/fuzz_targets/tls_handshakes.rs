@@ -21,10 +21,7 @@ static CONFIGS: LazyLock<Vec<Configs>> = LazyLock::new(|| {
     suites.map(|suite| configs(suite, &identity)).collect()
 });
 
-fn configs(
-    suite: SupportedCipherSuite,
-    identity: &rcgen::CertifiedKey<rcgen::KeyPair>,
-) -> Configs {
+fn configs(suite: SupportedCipherSuite, identity: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Configs {
     let mut provider = default_provider();
     provider.cipher_suites = vec![suite];
     let (provider, versions) = (Arc::new(provider), [suite.version()]);
