@@ -13,7 +13,7 @@ use peers::tls::{Kind, Load, Options, Way, run, serve};
 /// loads and figures are those of `sealift bench tls`, where more of sealift is measured. Rows are
 /// named KIND/CONNECTIONS/WRITE_BYTES, as in openssl/8/16384, and KIND/ping-pong; ratios are
 /// against sealift, within a round. Compare what the machine does otherwise: it should do nothing.
-/// All rows take about eight minutes. The exit code is 1 if a row failed.
+/// All rows take about twelve minutes. The exit code is 1 if a row failed.
 #[derive(Debug, Parser)]
 #[command(
     name = "peers-tls",
@@ -33,7 +33,7 @@ struct Args {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
     connections: Vec<u8>,
     /// How much each run moves over all connections, as 64MiB [default: 4GiB, but 1GiB for writes
-    /// below 64 KiB, and 256MiB below 16 KiB]
+    /// below 16 KiB]
     #[arg(long, value_name = "SIZE", value_parser = command::parse_size)]
     size: Option<u64>,
     /// How often each is measured; the first round is one more and does not count

@@ -80,13 +80,9 @@ impl Load {
     }
 }
 
-/// Small writes take long, and show the same with less.
+/// As in `sealift bench tls`.
 fn default_bytes(write_bytes: usize) -> u64 {
-    match write_bytes {
-        0..16_384 => 256 << 20,
-        16_384..65_536 => 1 << 30,
-        _ => 4 << 30,
-    }
+    if write_bytes < 16_384 { 1 << 30 } else { 4 << 30 }
 }
 
 #[cfg(test)]
@@ -102,7 +98,7 @@ mod tests {
         }
         assert_eq!(names.last().map(String::as_str), Some("openssl/ping-pong"));
         assert_eq!(loads.len(), 9);
-        assert_eq!((loads[0].bytes(), loads[7].bytes()), (256 << 20, 4 << 30));
+        assert_eq!((loads[0].bytes(), loads[7].bytes()), (1 << 30, 4 << 30));
         let small = Load::all(&[3], &[50], Some(8_192));
         let bulk = Load::Bulk { connections: 3, bytes: 8_192, write_bytes: 50 };
         assert_eq!(small, [bulk, Load::PingPong { trips: 2 }]);

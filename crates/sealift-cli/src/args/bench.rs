@@ -77,7 +77,7 @@ pub(crate) struct BenchSealArgs {
 /// Rows are named KIND/CONNECTIONS/WRITE_BYTES, as in tls-inline/1/16384: plain, tls-inline
 /// (whoever writes seals, whoever reads opens), tls-workers and tls-ipsec-mb (an engine at either
 /// end, which is given the memory to send). KIND/ping-pong is one byte there and back. Rows take
-/// turns, so that noise hits all alike; compare rows of one run only. All rows take five to
+/// turns, so that noise hits all alike; compare rows of one run only. All rows take about
 /// ten minutes.
 #[derive(Args, Debug)]
 pub(crate) struct BenchTlsArgs {
@@ -90,7 +90,7 @@ pub(crate) struct BenchTlsArgs {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) connections: Vec<u8>,
     /// Bytes of each run, over all connections, as 64M or 4G [default: 4G, but 1G for writes below
-    /// 64 KiB, and 256M below 16 KiB]
+    /// 16 KiB]
     #[arg(long, value_name = "BYTES", value_parser = parse_amount)]
     pub(crate) size: Option<u64>,
     /// Only these rows, separated by commas: names, or their beginnings up to a slash
