@@ -19,7 +19,7 @@ use crate::step::{Outcome, Run, capture, execute};
 use crate::suite;
 
 /// Crates with `unsafe` or threads of their own.
-const CRATES: &[&str] = &["sealift-io", "sealift-crypto"];
+const CRATES: &[&str] = &["sealift-io", "sealift-crypto", "sealift-tls"];
 
 pub(crate) fn run(run: &mut Run) -> Outcome {
     match runtime(run, "asan") {
