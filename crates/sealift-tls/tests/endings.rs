@@ -1,4 +1,4 @@
-//! How a stream ends: by close_notify, cut short, late, or dropped.
+//! How a stream ends: by close_notify, cut short, late, or dropped; over engines as without.
 
 mod support;
 
@@ -12,12 +12,26 @@ use rustls::pki_types::ServerName;
 use sealift_io::Pool;
 use sealift_tls::{Bytes, Error, TlsStream, TlsStreamBuilder, rustls};
 use support::engines::{Telltale, sound};
+use support::kits::{equip, equipped, over_engines};
 use support::puppet::Puppet;
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
 
+over_engines![
+    the_end_of_tcp_without_close_notify_is_an_error_every_time,
+    a_record_that_is_cut_at_the_end_of_tcp_is_an_error,
+    reading_goes_on_after_our_close_notify_and_writing_after_theirs,
+    nothing_is_read_behind_close_notify,
+    a_peer_that_stalls_within_a_record_meets_the_deadline_and_may_go_on,
+    a_peer_that_does_not_read_meets_the_writers_deadline,
+    close_ends_by_its_deadline_and_says_what_was_lost,
+    a_flipped_bit_on_the_wire_ends_both_halves_and_tells_the_peer,
+    an_error_found_by_the_reader_wakes_a_writer_that_waits,
+    a_stream_dropped_at_any_moment_returns_its_frames,
+];
+
 /// Our client and rustls's server.
 fn ours_and_theirs(case: &Case) -> (TlsStream, Theirs) {
-    ours_by_and_theirs(TlsStream::builder(), case)
+    ours_by_and_theirs(equipped(), case)
 }
 
 fn ours_by_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs) {
@@ -33,7 +47,6 @@ fn both_versions() -> [Case; 2] {
     [case_tls13(), case_tls12()]
 }
 
-#[test]
 fn the_end_of_tcp_without_close_notify_is_an_error_every_time() {
     for case in both_versions() {
         let (mut ours, mut theirs) = ours_and_theirs(&case);
@@ -49,7 +62,6 @@ fn the_end_of_tcp_without_close_notify_is_an_error_every_time() {
     }
 }
 
-#[test]
 fn a_record_that_is_cut_at_the_end_of_tcp_is_an_error() {
     let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
     theirs.connection.writer().write_all(&[7; 1000]).unwrap();
@@ -62,7 +74,6 @@ fn a_record_that_is_cut_at_the_end_of_tcp_is_an_error() {
     assert!(read.is_empty());
 }
 
-#[test]
 fn reading_goes_on_after_our_close_notify_and_writing_after_theirs() {
     for case in both_versions() {
         let (mut ours, mut theirs) = ours_and_theirs(&case);
@@ -93,7 +104,6 @@ fn reading_goes_on_after_our_close_notify_and_writing_after_theirs() {
 }
 
 /// What comes behind close_notify is not looked at.
-#[test]
 fn nothing_is_read_behind_close_notify() {
     let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
     theirs.close();
@@ -101,7 +111,6 @@ fn nothing_is_read_behind_close_notify() {
     assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
 }
 
-#[test]
 fn a_peer_that_stalls_within_a_record_meets_the_deadline_and_may_go_on() {
     let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
     theirs.connection.writer().write_all(b"slowly").unwrap();
@@ -120,7 +129,6 @@ fn a_peer_that_stalls_within_a_record_meets_the_deadline_and_may_go_on() {
 }
 
 /// What was taken before the deadline arrives, once and in order.
-#[test]
 fn a_peer_that_does_not_read_meets_the_writers_deadline() {
     let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
     let sent = pattern(64 << 20, 5);
@@ -173,7 +181,6 @@ fn what_is_given_away_meets_the_deadline_and_comes_back() {
     }
 }
 
-#[test]
 fn close_ends_by_its_deadline_and_says_what_was_lost() {
     let (mut ours, theirs) = ours_and_theirs(&case_tls13());
     ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));
@@ -188,7 +195,6 @@ fn close_ends_by_its_deadline_and_says_what_was_lost() {
     drop(theirs);
 }
 
-#[test]
 fn a_flipped_bit_on_the_wire_ends_both_halves_and_tells_the_peer() {
     for case in both_versions() {
         let (ours, mut theirs) = ours_and_theirs(&case);
@@ -211,7 +217,6 @@ fn a_flipped_bit_on_the_wire_ends_both_halves_and_tells_the_peer() {
 }
 
 /// The writer waits for a peer that does not read; what the reader finds wakes it.
-#[test]
 fn an_error_found_by_the_reader_wakes_a_writer_that_waits() {
     let (ours, mut theirs) = ours_and_theirs(&case_tls13());
     let (mut reader, mut writer) = ours.split();
@@ -225,7 +230,6 @@ fn an_error_found_by_the_reader_wakes_a_writer_that_waits() {
 }
 
 /// Whenever a stream is dropped, its frames come home, and the peer does not take a part for all.
-#[test]
 fn a_stream_dropped_at_any_moment_returns_its_frames() {
     let authority = Authority::new();
     let case = case_tls13();
@@ -236,7 +240,7 @@ fn a_stream_dropped_at_any_moment_returns_its_frames() {
         let theirs = thread::spawn(move || Theirs::server(far, server));
         let config: Arc<_> = authority.client(&case);
         let server_name: ServerName<'static> = name();
-        let builder = TlsStream::builder().pool(&pool);
+        let builder = equip(TlsStream::builder().pool(&pool));
         let mut ours = builder.connect(near, config, server_name, deadline(10)).unwrap();
         let mut theirs = theirs.join().unwrap();
         ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));

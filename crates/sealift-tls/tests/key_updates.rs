@@ -1,5 +1,5 @@
 //! KeyUpdates: each way, requested and not, by the hundred, forced by a limit, and while the other
-//! direction is busy.
+//! direction is busy; over engines as without.
 
 mod support;
 
@@ -10,7 +10,18 @@ use std::time::{Duration, Instant};
 use sealift_crypto::Limits;
 use sealift_tls::{Error, TlsReader, TlsStream, TlsStreamBuilder, TlsWriter};
 use support::engines::{Telltale, sound};
+use support::kits::{equipped, over_engines};
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
+
+over_engines![
+    the_peers_updates_are_followed_by_the_hundred,
+    our_updates_are_followed_and_answered,
+    updates_are_requested_and_answered_while_both_directions_are_busy,
+    a_request_is_answered_by_a_reader_whose_writer_is_idle,
+    a_request_does_not_hold_up_a_reader_whose_writer_waits,
+    a_key_is_replaced_before_its_limit,
+    tls_1_2_ends_with_a_clear_error_at_the_limit_and_close_notify_still_fits,
+];
 
 fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs) {
     let authority = Authority::new();
@@ -23,7 +34,7 @@ fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs
 }
 
 fn both_ours() -> (TlsStream, TlsStream) {
-    both_ours_by(TlsStream::builder())
+    both_ours_by(equipped())
 }
 
 /// The near end is built so.
@@ -38,9 +49,8 @@ fn both_ours_by(builder: TlsStreamBuilder) -> (TlsStream, TlsStream) {
 }
 
 /// rustls requests ours with each of its own; requests that come together share an answer.
-#[test]
 fn the_peers_updates_are_followed_by_the_hundred() {
-    let (mut ours, mut theirs) = ours_and_theirs(TlsStream::builder(), &case_tls13());
+    let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case_tls13());
     for round in 0..300u32 {
         theirs.refresh();
         if round % 3 == 0 {
@@ -58,9 +68,8 @@ fn the_peers_updates_are_followed_by_the_hundred() {
 }
 
 /// Of what rustls may be asked, it answers each.
-#[test]
 fn our_updates_are_followed_and_answered() {
-    let (mut ours, mut theirs) = ours_and_theirs(TlsStream::builder(), &case_tls13());
+    let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case_tls13());
     for round in 0..100u32 {
         ours.request_key_update().unwrap();
         ours.write_all(&round.to_le_bytes()).unwrap();
@@ -75,7 +84,6 @@ fn our_updates_are_followed_and_answered() {
 }
 
 /// Both directions carry data, and both ends request updates, on four threads.
-#[test]
 fn updates_are_requested_and_answered_while_both_directions_are_busy() {
     let (near, far) = both_ours();
     let sent = pattern(8 << 20, 7);
@@ -191,7 +199,6 @@ fn tls_1_2_gives_back_what_a_key_may_not_seal() {
 }
 
 /// Only the reading half is at work here, and answers.
-#[test]
 fn a_request_is_answered_by_a_reader_whose_writer_is_idle() {
     let (mut near, far) = both_ours();
     let (mut reader, _writer) = far.split();
@@ -216,7 +223,6 @@ fn a_request_is_answered_by_a_reader_whose_writer_is_idle() {
 }
 
 /// A writer that waits for its peer to read holds up no reader, whatever the peer requests.
-#[test]
 fn a_request_does_not_hold_up_a_reader_whose_writer_waits() {
     let (near, mut far) = both_ours();
     let (mut reader, mut writer) = near.split();
@@ -236,9 +242,8 @@ fn a_request_does_not_hold_up_a_reader_whose_writer_waits() {
     assert_eq!(writer.stats().key_updates_sent, 1, "answered, once");
 }
 
-#[test]
 fn a_key_is_replaced_before_its_limit() {
-    let builder = TlsStream::builder().limits(Limits { seals: 12, failures: 1 });
+    let builder = equipped().limits(Limits { seals: 12, failures: 1 });
     let (mut ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
     let sent = pattern(2_000_000, 1);
     let expected = sent.clone();
@@ -259,9 +264,8 @@ fn a_key_is_replaced_before_its_limit() {
     reading.join().unwrap();
 }
 
-#[test]
 fn tls_1_2_ends_with_a_clear_error_at_the_limit_and_close_notify_still_fits() {
-    let builder = TlsStream::builder().limits(Limits { seals: 12, failures: 1 });
+    let builder = equipped().limits(Limits { seals: 12, failures: 1 });
     let (mut ours, mut theirs) = ours_and_theirs(builder, &case_tls12());
     let mut writes = 0;
     let refusal = loop {
@@ -277,7 +281,7 @@ fn tls_1_2_ends_with_a_clear_error_at_the_limit_and_close_notify_still_fits() {
     theirs.read_to_end(&mut read).unwrap();
     assert_eq!(read.len(), writes);
     // A write that is cut by the limit says how far it came.
-    let builder = TlsStream::builder().limits(Limits { seals: 12, failures: 1 });
+    let builder = equipped().limits(Limits { seals: 12, failures: 1 });
     let (mut cut, mut theirs) = ours_and_theirs(builder, &case_tls12());
     let reading = thread::spawn(move || {
         let mut read = Vec::new();

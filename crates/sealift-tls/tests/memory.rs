@@ -2,7 +2,8 @@
 //! that is busy.
 //!
 //! Truth: the kernel's own account of this process, in which both ends are. Each case is measured
-//! in a process of its own, and nothing of the kernel's own memory is counted.
+//! in a process of its own, and nothing of the kernel's own memory is counted. No engine has a part
+//! in it: one has memory of its own, which is its maker's to bound.
 
 mod support;
 

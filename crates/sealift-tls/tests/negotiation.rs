@@ -1,4 +1,4 @@
-//! What the handshake settles, and how it fails.
+//! What the handshake settles, and how it fails, with engines in waiting as without.
 
 mod support;
 
@@ -11,15 +11,28 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, ServerConfig};
 use sealift_tls::{Error, Result, TlsStream, rustls};
+use support::kits::{equipped, over_engines};
 use support::puppet::Puppet;
 use support::{Authority, Case, case_tls12, case_tls13, deadline, name, tcp_pair};
+
+over_engines![
+    the_application_protocol_and_the_name_are_agreed_on,
+    a_client_shows_its_certificate_when_asked,
+    a_client_without_the_certificate_that_is_asked_for_learns_it,
+    a_certificate_of_another_name_or_authority_is_refused_and_both_say_so,
+    ends_without_a_common_suite_or_version_both_say_so,
+    a_later_connection_resumes_an_earlier_one,
+    a_peer_that_speaks_something_else_is_refused_at_once,
+    a_handshake_that_stalls_or_is_cut_ends_with_its_reason,
+];
 
 fn both_versions() -> [Case; 2] {
     [case_tls13(), case_tls12()]
 }
 
 fn accept(far: TcpStream, config: Arc<ServerConfig>) -> JoinHandle<Result<TlsStream>> {
-    thread::spawn(move || TlsStream::accept(far, config, deadline(10)))
+    let builder = equipped();
+    thread::spawn(move || builder.accept(far, config, deadline(10)))
 }
 
 /// Both of our ends, after the handshake.
@@ -30,11 +43,10 @@ fn shake_hands(
 ) -> (Result<TlsStream>, Result<TlsStream>) {
     let (near, far) = tcp_pair();
     let accepted = accept(far, server.clone());
-    let connected = TlsStream::connect(near, client.clone(), name, deadline(10));
+    let connected = equipped().connect(near, client.clone(), name, deadline(10));
     (connected, accepted.join().unwrap())
 }
 
-#[test]
 fn the_application_protocol_and_the_name_are_agreed_on() {
     let authority = Authority::new();
     for case in both_versions() {
@@ -55,7 +67,6 @@ fn the_application_protocol_and_the_name_are_agreed_on() {
     }
 }
 
-#[test]
 fn a_client_shows_its_certificate_when_asked() {
     let authority = Authority::new();
     for case in both_versions() {
@@ -68,7 +79,6 @@ fn a_client_shows_its_certificate_when_asked() {
 }
 
 /// In TLS 1.3 the client's handshake is over before the server has looked at what it sent.
-#[test]
 fn a_client_without_the_certificate_that_is_asked_for_learns_it() {
     let authority = Authority::new();
     for case in both_versions() {
@@ -85,7 +95,6 @@ fn a_client_without_the_certificate_that_is_asked_for_learns_it() {
     }
 }
 
-#[test]
 fn a_certificate_of_another_name_or_authority_is_refused_and_both_say_so() {
     let authority = Authority::new();
     for case in both_versions() {
@@ -103,7 +112,6 @@ fn a_certificate_of_another_name_or_authority_is_refused_and_both_say_so() {
     }
 }
 
-#[test]
 fn ends_without_a_common_suite_or_version_both_say_so() {
     let authority = Authority::new();
     let cases = support::cases();
@@ -117,7 +125,6 @@ fn ends_without_a_common_suite_or_version_both_say_so() {
 }
 
 /// Tickets reach the store of the configuration that the client shares.
-#[test]
 fn a_later_connection_resumes_an_earlier_one() {
     let authority = Authority::new();
     for case in both_versions() {
@@ -136,7 +143,6 @@ fn a_later_connection_resumes_an_earlier_one() {
     }
 }
 
-#[test]
 fn a_peer_that_speaks_something_else_is_refused_at_once() {
     let authority = Authority::new();
     let (mut near, far) = tcp_pair();
@@ -149,19 +155,18 @@ fn a_peer_that_speaks_something_else_is_refused_at_once() {
     assert_eq!(answer[..1], [21], "an alert");
 }
 
-#[test]
 fn a_handshake_that_stalls_or_is_cut_ends_with_its_reason() {
     let authority = Authority::new();
     let (near, _far) = tcp_pair();
     let before = Instant::now();
     let soon = before + Duration::from_millis(100);
-    let stalled = TlsStream::connect(near, authority.client(&case_tls13()), name(), soon);
+    let stalled = equipped().connect(near, authority.client(&case_tls13()), name(), soon);
     assert!(matches!(stalled, Err(Error::Deadline)), "{stalled:?}");
     assert!(before.elapsed() < Duration::from_secs(2));
 
     let (near, far) = tcp_pair();
     drop(far);
-    let cut = TlsStream::connect(near, authority.client(&case_tls13()), name(), deadline(10));
+    let cut = equipped().connect(near, authority.client(&case_tls13()), name(), deadline(10));
     assert!(matches!(cut, Err(Error::Truncated | Error::Io(_))), "{cut:?}");
 }
 

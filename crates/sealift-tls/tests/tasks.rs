@@ -1,4 +1,5 @@
-//! One stream and two tasks, under back-pressure: each is woken by what the other gets on.
+//! One stream and two tasks, under back-pressure: each is woken by what the other gets on;
+//! over engines as without.
 
 mod support;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use sealift_io::ktls::KernelTls;
 use sealift_io::{Backend, Policy};
 use sealift_tls::{AsyncTlsStream, Ktls, TlsStream, TlsStreamBuilder};
+use support::kits::{each_kit, equipped};
 use support::skip::skip;
 use support::{Authority, Theirs, case_tls13, deadline, name, pattern, tcp_pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,6 +73,9 @@ async fn a_writer_goes_on_though_a_reader_waits_too() {
             a_writer_goes_on(TlsStream::builder().backend(backend).policy(policy)).await;
         }
     }
+    for _telltale in each_kit("a_writer_goes_on_though_a_reader_waits_too") {
+        a_writer_goes_on(equipped()).await;
+    }
     match KernelTls::attach(tcp_pair().0) {
         Ok(()) => a_writer_goes_on(TlsStream::builder().ktls(Ktls::On)).await,
         Err(why) => {
@@ -103,15 +108,22 @@ async fn a_writer_goes_on(builder: TlsStreamBuilder) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_of_the_reader_wakes_a_writer() {
     for backend in BACKENDS {
-        let (ours, theirs) = ours_and_theirs(TlsStream::builder().backend(backend)).await;
-        let (mut reader, writer) = tokio::io::split(ours);
-        let writing = waiting_writer(writer, pattern(4 << 20, 5)).await;
-        forge(&theirs.socket);
-        let read = soon(reader.read(&mut [0; 10]), "reading").await;
-        assert_eq!(read.unwrap_err().kind(), ErrorKind::InvalidData, "{backend}");
-        let written = soon(writing, "writing").await.unwrap();
-        assert_eq!(written.unwrap_err().kind(), ErrorKind::InvalidData, "{backend}");
+        a_failure_wakes_a_writer(TlsStream::builder().backend(backend)).await;
     }
+    for _telltale in each_kit("a_failure_of_the_reader_wakes_a_writer") {
+        a_failure_wakes_a_writer(equipped()).await;
+    }
+}
+
+async fn a_failure_wakes_a_writer(builder: TlsStreamBuilder) {
+    let (ours, theirs) = ours_and_theirs(builder.clone()).await;
+    let (mut reader, writer) = tokio::io::split(ours);
+    let writing = waiting_writer(writer, pattern(4 << 20, 5)).await;
+    forge(&theirs.socket);
+    let read = soon(reader.read(&mut [0; 10]), "reading").await;
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::InvalidData, "{builder:?}");
+    let written = soon(writing, "writing").await.unwrap();
+    assert_eq!(written.unwrap_err().kind(), ErrorKind::InvalidData, "{builder:?}");
 }
 
 /// Sends a record that nobody sealed.

@@ -4,6 +4,7 @@
 
 mod authority;
 pub mod engines;
+pub mod kits;
 pub mod opening;
 pub mod puppet;
 #[path = "../../../sealift-io/tests/support/skip.rs"]
