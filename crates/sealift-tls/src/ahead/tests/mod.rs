@@ -18,6 +18,7 @@ use super::*;
 use crate::incoming::Incoming;
 use crate::inflow::Inflow;
 use crate::opening::MOST_JOB_BYTES;
+use crate::record::HEADER_BYTES;
 
 use opening::{Chance, Telltale, openers, seeds};
 use plan::{Peer, Plan, epoch, ticket};
@@ -236,6 +237,39 @@ fn a_forgery_before_a_key_update_is_told_from_failures_behind_it() {
             let last = Event::Error("Inauthentic".into());
             assert_eq!(events.last() == Some(&last), forged, "{events:?}");
             assert_eq!(counts.records, if forged { 29 } else { 60 });
+        }
+    }
+}
+
+/// In the middle of others, which an engine has with it: those before are read, none behind.
+#[test]
+fn a_flipped_bit_at_every_position_is_what_it_is_without_an_engine() {
+    let suites = [(Suite::Aes128Gcm, true), (Suite::ChaCha20Poly1305, false)];
+    for opener in openers("a_flipped_bit_at_every_position_is_what_it_is_without_an_engine") {
+        let _telltale = Telltale(opener.name, 1);
+        for (suite, tls13) in suites {
+            let mut peer = Peer::new(suite, tls13, Side::Client);
+            peer.data(b"before");
+            let start = peer.plan.wire.len();
+            peer.data(b"changed");
+            let record = start..peer.plan.wire.len();
+            peer.data(b"behind");
+            // Each bit of it, or one of each byte where an engine takes its time.
+            let is_quick = ["inline", "ipsec-mb"].contains(&opener.name);
+            let bits = (record.start * 8..record.end * 8).step_by(if is_quick { 1 } else { 7 });
+            for bit in bits {
+                peer.plan.wire[bit / 8] ^= 1 << (bit % 8);
+                let (expected, _) = Run::new(&peer.plan, None, Chance(bit as u64)).finish();
+                let engine = Some((opener.make)(bit as u64));
+                let (found, _) = Run::new(&peer.plan, engine, Chance(bit as u64)).finish();
+                compare(&expected, &found, opener.fails);
+                // Its length may say that there is more to come.
+                let is_length = (3..HEADER_BYTES).contains(&(bit / 8 - start));
+                assert!(expected[0] == Event::Data(b"before".to_vec()), "{suite} bit {bit}");
+                let is_told = matches!(expected[1], Event::Error(_));
+                assert!(is_told || is_length && expected.len() == 2, "{suite} bit {bit}");
+                peer.plan.wire[bit / 8] ^= 1 << (bit % 8);
+            }
         }
     }
 }
