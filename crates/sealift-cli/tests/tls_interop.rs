@@ -1,12 +1,14 @@
 //! Byte for byte the same over `tls://` with openssl, socat and gnutls at the other end: both
 //! directions, either end as the server, TLS 1.2 and 1.3, over IPv4 and IPv6.
 //!
-//! Two that cannot be: gnutls-serv knows only to echo; and `openssl s_server` ends without
+//! Two that cannot be: gnutls-serv says nothing of itself, but echoes lines, so what it sends is
+//! received through a tunnel, which gives it something to echo; and `openssl s_server` ends without
 //! close_notify, which is an error here, and has to be.
 
 mod support;
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -313,6 +315,43 @@ fn openssl_s_server_sends_and_does_not_say_that_it_was_all() {
     }
 }
 
+/// An echo of gnutls-serv, until this is dropped.
+fn gnutls_echo(certificates: &Certificates, version: Option<Version>) -> (Running, u16) {
+    let (port, server) = (free_port(), text(&certificates.server));
+    let mut serving = quiet("gnutls-serv");
+    serving.args(["--echo", "-q", "--x509certfile", server, "--x509keyfile", server, "-p"]);
+    serving.arg(port.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some(version) = version {
+        serving.args(["--priority", version.gnutls()]);
+    }
+    let serving = start(&mut serving);
+    wait_for_port(port);
+    (serving, port)
+}
+
+#[test]
+fn what_gnutls_serv_sends_is_received() {
+    if is_missing("what_gnutls_serv_sends_is_received", Peer::Gnutls, Role::Listens) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch);
+    for version in [Version::Tls12, Version::Tls13] {
+        let (_serving, port) = gnutls_echo(&certificates, Some(version));
+        let mut command = sealift();
+        command.args(["tunnel", "tcp://127.0.0.1:0", &format!("tls://localhost:{port}")]);
+        let tunnel = listen(command.arg("--ca").arg(&certificates.ca));
+        let mut plain = connect(tunnel.port);
+        for round in 0..200 {
+            let line = format!("line {round} {}\n", "that comes back ".repeat(round % 50));
+            plain.write_all(line.as_bytes()).unwrap();
+            let mut echo = vec![0; line.len()];
+            plain.read_exact(&mut echo).unwrap();
+            assert_eq!(String::from_utf8(echo).unwrap(), line, "{version:?}");
+        }
+    }
+}
+
 #[test]
 fn what_gnutls_serv_echoes_is_thrown_away() {
     let test = "what_gnutls_serv_echoes_is_thrown_away";
@@ -323,12 +362,7 @@ fn what_gnutls_serv_echoes_is_thrown_away() {
     let certificates = Certificates::new(&scratch);
     let source = scratch.join("source");
     std::fs::write(&source, "a line that comes back\n".repeat(10_000)).unwrap();
-    let port = free_port();
-    let server = text(&certificates.server);
-    let mut serving = quiet("gnutls-serv");
-    serving.args(["--echo", "-q", "--x509certfile", server, "--x509keyfile", server, "-p"]);
-    let _serving = start(serving.arg(port.to_string()).stdout(Stdio::null()).stderr(Stdio::null()));
-    wait_for_port(port);
+    let (_serving, port) = gnutls_echo(&certificates, None);
     let url = format!("tls://127.0.0.1:{port}");
     let mut command = sealift();
     let sent =
