@@ -8,7 +8,7 @@
 mod support;
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -299,7 +299,7 @@ fn openssl_s_server_sends_and_does_not_say_that_it_was_all() {
     let (source, arrived) = (scratch.join("source"), scratch.join("arrived"));
     // Letters at the start of what it reads at a time would be commands.
     let content: Vec<u8> = pattern(0, 500_000).iter().map(|byte| byte | 0x80).collect();
-    std::fs::write(&source, content).unwrap();
+    std::fs::write(&source, &content).unwrap();
     for version in [Version::Tls12, Version::Tls13] {
         let (peer, role, family) = (Peer::Openssl, Role::Listens, Family::V4);
         let case = Case { peer, role, version, family, len: 0 };
@@ -307,8 +307,16 @@ fn openssl_s_server_sends_and_does_not_say_that_it_was_all() {
         let mut ours = case.ours(port, &certificates, [&arrived], false);
         ours.arg("--keep-partial");
         let mut theirs = case.command(port, &certificates, true);
-        theirs.stdin(File::open(&source).unwrap()).stdout(Stdio::null());
-        let (ours, _) = case.run(port, ours, theirs);
+        let mut theirs = start(theirs.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        wait_for_port(port);
+        let ours = start(&mut ours);
+        // If it has something to send before it has shaken hands, it may wait for ever for what it
+        // has read already.
+        let mut said = BufReader::new(theirs.child().stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().starts_with("CIPHER is ")));
+        theirs.child().stdin.take().unwrap().write_all(&content).unwrap();
+        let ours = ours.finish();
+        theirs.finish();
         assert_eq!(ours.status.code(), Some(1));
         assert!(stderr(&ours).contains("ended without close_notify"), "{}", stderr(&ours));
         assert_same(&source, &arrived);
