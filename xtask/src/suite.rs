@@ -31,7 +31,7 @@ const LOOM_PREEMPTIONS: &str = "3";
 /// The model-checked tests: those whose name begins with `loom_`.
 pub(crate) fn loom(run: &mut Run) -> Outcome {
     let mut command = run.cargo(["test", "--lib", "--release"]);
-    command.args(["-p", "sealift-io", "-p", "sealift-crypto"]);
+    command.args(["-p", "sealift-io", "-p", "sealift-crypto", "-p", "sealift-tls"]);
     // The flag reaches tokio too, which then builds its sockets only with this feature.
     command.args(["--features", "tokio?/sync"]);
     command.args(["--target-dir", "target/loom", "loom_"]).env("RUSTFLAGS", "--cfg loom");

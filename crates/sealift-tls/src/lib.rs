@@ -40,6 +40,7 @@ mod alert;
 mod async_handshake;
 #[cfg(feature = "tokio")]
 mod async_stream;
+mod attended;
 mod begun;
 mod builder;
 mod bulk;
@@ -74,6 +75,7 @@ mod speaker;
 mod split;
 mod stats;
 mod stream;
+mod sync;
 #[cfg(feature = "tokio")]
 mod tasks;
 

@@ -6,17 +6,17 @@
 //!
 //! 1. The reading half never waits for the lock: a writer may hold it as long as the peer does not
 //!    read, and the peer may not read before this side does. It leaves a want, and tries.
-//! 2. Whoever gives the lock up looks at the wants afterwards. So a want that was left while the
-//!    lock was held is seen: by its holder, or by the one who left it.
+//! 2. Whoever gives the lock up looks at the wants afterwards: `attended.rs`.
 //! 3. The first error that is fatal to both halves is kept.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
 
+use crate::attended::Attended;
 use crate::error::{Error, Result};
 use crate::inflow;
 use crate::ktls::Makers;
@@ -24,6 +24,7 @@ use crate::outgoing::Outgoing;
 use crate::secrets::Secrets;
 use crate::speaker::Negotiated;
 use crate::stats::Stats;
+use crate::sync::{Mutex, MutexGuard};
 #[cfg(feature = "tokio")]
 use crate::tasks::Tasks;
 
@@ -67,9 +68,8 @@ struct Opened {
 /// Shared by the halves of one stream.
 pub(crate) struct Link {
     me: Weak<Link>,
-    outflow: Mutex<Outgoing>,
+    outflow: Attended<Outgoing>,
     secrets: Mutex<Secrets>,
-    wants: AtomicU8,
     failure: OnceLock<Error>,
     opened: Opened,
     pub(crate) negotiated: Negotiated,
@@ -93,9 +93,8 @@ impl Link {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            outflow: Mutex::new(outflow),
+            outflow: Attended::new(outflow),
             secrets: Mutex::new(secrets),
-            wants: AtomicU8::new(0),
             failure: OnceLock::new(),
             opened: Opened::default(),
             negotiated,
@@ -109,7 +108,7 @@ impl Link {
 
     /// Runs `work` on the writing side, then does what was wanted meanwhile (invariant 2).
     pub(crate) fn with_outflow<R>(&self, work: impl FnOnce(&mut Outgoing) -> R) -> R {
-        let mut outflow = self.outflow.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outflow = self.outflow.lock();
         let done = work(&mut outflow);
         let is_stuck = outflow.is_stuck();
         drop(outflow);
@@ -123,30 +122,15 @@ impl Link {
     /// Does what is wanted of the writing side, if nobody is at it; says whether something is left
     /// that only time brings. A task that waits to write is told what it brought.
     pub(crate) fn tend(&self) -> bool {
-        while self.wants(Wants::ANY) {
-            let before = self.wants.load(Ordering::SeqCst);
-            let tended = match self.try_outflow() {
-                Some(mut outflow) => {
-                    let standing = outflow.standing();
-                    let tended = outflow.tend(self);
-                    if tended.is_err() || outflow.standing() < standing {
-                        self.wake_tasks();
-                    }
-                    tended
-                }
-                // Its holder looks after it.
-                None => return true,
-            };
-            if tended.is_err() {
-                // It shows at the next write, and nothing else is left to do.
-                self.take_want(Wants::ANY);
-                return false;
+        // An error shows at the next write, and nothing else is left to do.
+        self.outflow.tend(|outflow| {
+            let standing = outflow.standing();
+            let tended = outflow.tend(self);
+            if tended.is_err() || outflow.standing() < standing {
+                self.wake_tasks();
             }
-            if self.wants.load(Ordering::SeqCst) == before {
-                return true;
-            }
-        }
-        false
+            tended
+        })
     }
 
     /// Does what is wanted, and says what a reader waits for beside the peer, and until when: the
@@ -155,7 +139,7 @@ impl Link {
     pub(crate) fn news(&self, until: Instant) -> (Option<BorrowedFd<'_>>, Instant) {
         let (mut news, mut is_held) = (None, false);
         if self.news.is_some() {
-            match self.try_outflow() {
+            match self.outflow.try_lock() {
                 Some(mut outflow) => {
                     // An error shuts the socket down, which the reader sees.
                     let _ = outflow.ask(self);
@@ -174,7 +158,7 @@ impl Link {
     /// Has the sender read the notifications that wake a reader. A writer at work reads them by
     /// itself; and what is in the error queue may be somebody else's.
     pub(crate) fn hear(&self) {
-        let is_heard = match self.try_outflow() {
+        let is_heard = match self.outflow.try_lock() {
             Some(mut outflow) => {
                 let standing = outflow.standing();
                 outflow.drain();
@@ -196,7 +180,7 @@ impl Link {
     /// Takes back what is under way no longer; whether something still is. One that is in use looks
     /// after it by itself, and may hold more afterwards.
     pub(crate) fn still_holds(&self) -> bool {
-        let Some(mut outflow) = self.try_outflow() else { return true };
+        let Some(mut outflow) = self.outflow.try_lock() else { return true };
         let standing = outflow.standing();
         let still_holds = outflow.reap();
         if outflow.standing() < standing {
@@ -218,31 +202,23 @@ impl Link {
         self.tasks.stir();
     }
 
-    fn try_outflow(&self) -> Option<MutexGuard<'_, Outgoing>> {
-        match self.outflow.try_lock() {
-            Ok(outflow) => Some(outflow),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
     /// Held for a moment only.
     pub(crate) fn secrets(&self) -> MutexGuard<'_, Secrets> {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a want. Sequentially consistent with the lock's use: see invariant 2.
+    /// Leaves a want.
     pub(crate) fn want(&self, want: u8) {
-        self.wants.fetch_or(want, Ordering::SeqCst);
+        self.outflow.want(want);
     }
 
     pub(crate) fn wants(&self, want: u8) -> bool {
-        self.wants.load(Ordering::SeqCst) & want != 0
+        self.outflow.is_wanted(want)
     }
 
     /// Takes a want, if it is there, so that it is done once.
     pub(crate) fn take_want(&self, want: u8) -> bool {
-        self.wants.fetch_and(!want, Ordering::SeqCst) & want != 0
+        self.outflow.take_want(want)
     }
 
     /// The error that ended the connection, if one did.
@@ -288,7 +264,7 @@ impl Link {
     fn outflow_soon(&self) -> Option<MutexGuard<'_, Outgoing>> {
         let until = Instant::now() + MOMENT;
         loop {
-            match self.try_outflow() {
+            match self.outflow.try_lock() {
                 None if Instant::now() < until => std::thread::sleep(MOMENT / 50),
                 outflow => return outflow,
             }

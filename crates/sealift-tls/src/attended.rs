@@ -1,0 +1,126 @@
+//! Something under a lock, and what those want of its holder who never wait for the lock.
+//!
+//! ```text
+//!  one who wants: want ──► tend ──► the lock is free: does it
+//!                            └────► it is held:       its holder does
+//!  a holder:      unlock ──► is_wanted ──► tend
+//! ```
+//!
+//! 1. Who leaves a want never waits: it leaves it, and tries the lock.
+//! 2. Whoever gives the lock up asks what is wanted afterwards. So what was wanted while the lock
+//!    was held is done: by its holder, or by the one who wants it.
+
+use std::sync::{PoisonError, TryLockError};
+
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+
+/// What is under the lock, and the wants, a bit each.
+pub(crate) struct Attended<T> {
+    held: Mutex<T>,
+    wants: AtomicU8,
+}
+
+impl<T> Attended<T> {
+    pub(crate) fn new(held: T) -> Self {
+        Self { held: Mutex::new(held), wants: AtomicU8::new(0) }
+    }
+
+    /// Waits for the lock. Who has it asks what [is wanted](Attended::is_wanted) afterwards.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock, unless somebody has it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.held.try_lock() {
+            Ok(held) => Some(held),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Leaves a want, for [`tend`](Attended::tend). Sequentially consistent with the lock's use.
+    pub(crate) fn want(&self, want: u8) {
+        self.wants.fetch_or(want, Ordering::SeqCst);
+    }
+
+    /// Whether one of these is wanted, to be asked after the lock was given up.
+    pub(crate) fn is_wanted(&self, wants: u8) -> bool {
+        self.wants.load(Ordering::SeqCst) & wants != 0
+    }
+
+    /// Takes a want, if it is there, so that it is done once.
+    pub(crate) fn take_want(&self, want: u8) -> bool {
+        self.wants.fetch_and(!want, Ordering::SeqCst) & want != 0
+    }
+
+    /// Has `work` do what is wanted, if nobody has the lock; says whether something is left that
+    /// only time brings, or its holder does. After an error nothing is wanted any more.
+    pub(crate) fn tend<E>(&self, mut work: impl FnMut(&mut T) -> Result<(), E>) -> bool {
+        loop {
+            let before = self.wants.load(Ordering::SeqCst);
+            if before == 0 {
+                return false;
+            }
+            let Some(mut held) = self.try_lock() else { return true };
+            let done = work(&mut held);
+            drop(held);
+            if done.is_err() {
+                self.take_want(u8::MAX);
+                return false;
+            }
+            if self.wants.load(Ordering::SeqCst) == before {
+                return true;
+            }
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use std::convert::Infallible;
+
+    use loom::sync::Arc;
+
+    use super::*;
+
+    const WANT: u8 = 1;
+
+    /// How often what was wanted was done.
+    type Done = u32;
+
+    fn tend(attended: &Attended<Done>) {
+        attended.tend(|done| {
+            *done += u32::from(attended.take_want(WANT));
+            Ok::<(), Infallible>(())
+        });
+    }
+
+    /// Others hold the lock for a moment each, while one wants something once.
+    fn want_among(holders: usize) {
+        let attended = Arc::new(Attended::new(0));
+        let hold = |_| {
+            let attended = attended.clone();
+            loom::thread::spawn(move || {
+                drop(attended.lock());
+                tend(&attended);
+            })
+        };
+        let holders: Vec<_> = (0..holders).map(hold).collect();
+        attended.want(WANT);
+        tend(&attended);
+        holders.into_iter().for_each(|holder| holder.join().unwrap());
+        assert_eq!(*attended.lock(), 1, "it is done, and once");
+    }
+
+    #[test]
+    fn loom_what_is_wanted_is_done_by_the_holder_or_by_who_wants_it() {
+        loom::model(|| want_among(1));
+    }
+
+    #[test]
+    fn loom_what_is_wanted_is_done_among_two_holders() {
+        loom::model(|| want_among(2));
+    }
+}
