@@ -155,8 +155,8 @@ impl Outflow {
             if len == 0 || into.len() < outflow.sealing.record_bytes(len) {
                 return Ok(0);
             }
-            let is_padded = outflow.sealing.padding_bytes(len) > 0;
-            let filled = match pieces.in_one(len).filter(|_| !is_padded) {
+            let is_plain = outflow.sealing.padding_bytes(len) == 0;
+            let filled = match pieces.in_one(len).filter(|_| is_plain) {
                 Some(piece) => outflow.sealing.seal(ContentType::ApplicationData, piece, into)?,
                 None => {
                     outflow.counts.gathered_bytes += len as u64;

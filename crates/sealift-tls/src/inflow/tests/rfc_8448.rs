@@ -1,7 +1,7 @@
 //! What the traces of RFC 8448 seal with application keys: sealed to the byte, and opened.
 //!
-//! The handshakes themselves are rustls's. Sections 3 and 4 print the keys; those of sections 5 to 7
-//! follow from the messages that are printed, by the key schedule (RFC 8446 section 7.1).
+//! The handshakes themselves are rustls's. Sections 3 and 4 print the keys; those of sections 5 to
+//! 7 follow from the messages that are printed, by the key schedule (RFC 8446 section 7.1).
 
 use super::*;
 
@@ -67,23 +67,34 @@ const ALERT: ContentType = ContentType::Alert;
 fn the_simple_handshake() {
     let traces = [
         Trace::new(
-        "17422dda596ed5d9acd890e3c63f5051",
-        "5b78923dee08579033e523d9",
-        &[
-            (DATA, FIFTY, "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b39
-                 5bd54a9a20441e2b62974e1f5a6292a2977014bd1e3deae63aeebb21694915e4"),
-            (ALERT, CLOSE_NOTIFY, "1703030013c9872760655666b74d7ff1153efd6db6d0b0e3"),
-        ],
-    ),
-        Trace { before: 1, ..Trace::new(
-        "9f02283b6c9c07efc26bb9f2ac92e356",
-        "cf782b88dd83549aadf1e984",
-        &[
-            (DATA, FIFTY, "17030300432e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6df
-                 fc602dcb501a59a8fcc49c4bf2e5f0a21c0047c2abf332540dd032e167c2955d"),
-            (ALERT, CLOSE_NOTIFY, "1703030013b58fd67166ebf599d24720cfbe7efa7a8864a9"),
-        ],
-    ) },
+            "17422dda596ed5d9acd890e3c63f5051",
+            "5b78923dee08579033e523d9",
+            &[
+                (
+                    DATA,
+                    FIFTY,
+                    "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5
+                     b46b395bd54a9a20441e2b62974e1f5a6292a2977014bd1e3deae63aeebb21694915e4",
+                ),
+                (ALERT, CLOSE_NOTIFY, "1703030013c9872760655666b74d7ff1153efd6db6d0b0e3"),
+            ],
+        ),
+        Trace {
+            before: 1,
+            ..Trace::new(
+                "9f02283b6c9c07efc26bb9f2ac92e356",
+                "cf782b88dd83549aadf1e984",
+                &[
+                    (
+                        DATA,
+                        FIFTY,
+                        "17030300432e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d
+                     90e6dffc602dcb501a59a8fcc49c4bf2e5f0a21c0047c2abf332540dd032e167c2955d",
+                    ),
+                    (ALERT, CLOSE_NOTIFY, "1703030013b58fd67166ebf599d24720cfbe7efa7a8864a9"),
+                ],
+            )
+        },
     ];
     traces.iter().for_each(Trace::check);
 }
@@ -93,30 +104,36 @@ fn the_simple_handshake() {
 fn the_resumed_handshake() {
     let traces = [
         Trace::new(
-        "920205a5b7bf2115e6fc5c2942834f54",
-        "6d475f0993c8e564610db2b9",
-        &[
-            (DATA, b"ABCDEF", "1703030017ab1df420e75c457a7cc5d2844f76d5aee4b4edbf049be0"),
-        ],
-    ),
+            "920205a5b7bf2115e6fc5c2942834f54",
+            "6d475f0993c8e564610db2b9",
+            &[(DATA, b"ABCDEF", "1703030017ab1df420e75c457a7cc5d2844f76d5aee4b4edbf049be0")],
+        ),
         Trace::new(
-        "3cf122f301c6358ca7989553250efd72",
-        "ab1aec26aa78b8fc1176b9ac",
-        &[
-            (DATA, FIFTY, "1703030043b1cebce242aa201be9ae5e1cb2a9aa4b33d4e866af1edb068919237741aa031d7a74d4
-                 91c99b9d4e232b74206bc6fbaa04fe78be44a9b4f54320a17eb76992afac3103"),
-            (ALERT, CLOSE_NOTIFY, "17030300130facce3246bdfc6369838d6a82ae6de5d422dc"),
-        ],
-    ),
+            "3cf122f301c6358ca7989553250efd72",
+            "ab1aec26aa78b8fc1176b9ac",
+            &[
+                (
+                    DATA,
+                    FIFTY,
+                    "1703030043b1cebce242aa201be9ae5e1cb2a9aa4b33d4e866af1edb068919237741aa031d
+                     7a74d491c99b9d4e232b74206bc6fbaa04fe78be44a9b4f54320a17eb76992afac3103",
+                ),
+                (ALERT, CLOSE_NOTIFY, "17030300130facce3246bdfc6369838d6a82ae6de5d422dc"),
+            ],
+        ),
         Trace::new(
-        "e857c690a34c5a9129d833619684f95e",
-        "0685d6b561aab9ef1013faf9",
-        &[
-            (DATA, FIFTY, "1703030043275e9f20acff57bc000657d3867df039cccf79047884cf75771746f740b5a83f462a09
-                 54c3581393a203a25a7dd14141ef1a37900cdb62ff62dee1ba39ab2590cbf194"),
-            (ALERT, CLOSE_NOTIFY, "17030300135b18af444e8e1eec7158fb62d8f2577d37ba5d"),
-        ],
-    ),
+            "e857c690a34c5a9129d833619684f95e",
+            "0685d6b561aab9ef1013faf9",
+            &[
+                (
+                    DATA,
+                    FIFTY,
+                    "1703030043275e9f20acff57bc000657d3867df039cccf79047884cf75771746f740b5a83f
+                     462a0954c3581393a203a25a7dd14141ef1a37900cdb62ff62dee1ba39ab2590cbf194",
+                ),
+                (ALERT, CLOSE_NOTIFY, "17030300135b18af444e8e1eec7158fb62d8f2577d37ba5d"),
+            ],
+        ),
     ];
     traces.iter().for_each(Trace::check);
 }
