@@ -22,8 +22,9 @@ use tokio::time::{sleep, timeout};
 /// How long nothing happens. One that looks every millisecond does so two thousand times.
 const SILENCE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(20);
-/// A task is polled when it is made, and for what was under way when the silence began.
-const FEW_POLLS: usize = 5;
+/// A task is polled when it is made, and for what was under way when the silence began; on a slow
+/// machine that is some more.
+const FEW_POLLS: usize = 50;
 /// A look at the sender asks for notifications and for room.
 const FEW_CALLS: u64 = 3 * FEW_POLLS as u64;
 

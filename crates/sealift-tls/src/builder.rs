@@ -149,8 +149,10 @@ impl TlsStreamBuilder {
     pub const OPENING_JOB_BYTES: usize = MOST_JOB_BYTES;
 
     /// Hides how long what is sent is: every record has zeros behind its content, up to a multiple
-    /// of so many bytes (RFC 8446 section 5.4), whoever seals it, and key updates and alerts as
-    /// well. From 1, which is none and the default, to 16,384, where all records are of one length.
+    /// of so many bytes or to the longest record (RFC 8446 section 5.4), whoever seals it, and key
+    /// updates and alerts as well. From 1, which is none and the default, to 16,384, where all
+    /// records are of one length.
+    ///
     /// Padding costs the peer as much as data. What is not given away, and padded, is copied once
     /// more than without.
     ///

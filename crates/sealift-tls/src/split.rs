@@ -394,10 +394,11 @@ impl TlsWriter {
         self.link.with_outflow(|outflow| outflow.flush(&self.link, deadline))
     }
 
-    /// The bytes of sealed records that the peer's kernel has not acknowledged, those that nobody
-    /// has to have not counted: close_notify, once it is with this system's kernel, and the end of
-    /// the stream. The number of a connection that is gone stays; `None` if it is not known, as of
-    /// a stream that is closed.
+    /// The bytes of sealed records that this system's kernel has and the peer's has not
+    /// acknowledged; what has not left yet, as behind a missed deadline, is no part of it until it
+    /// is [flushed](Self::flush). Those that nobody has to have are not counted: close_notify, once
+    /// it is with this system's kernel, and the end of the stream. The number of a connection that
+    /// is gone stays; `None` if it is not known, as of a stream that is closed.
     pub fn unacknowledged_bytes(&self) -> Option<usize> {
         self.link.with_outflow(|outflow| outflow.unacknowledged_bytes())
     }

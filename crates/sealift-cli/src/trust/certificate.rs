@@ -1,7 +1,8 @@
 //! Certificates and keys: read from PEM files, or made for this run.
 //!
 //! What is read is checked here, before anybody is called: each refusal names the file and what is
-//! wrong with it. The text of keys is wiped from memory once they are made of it.
+//! wrong with it. The text of keys, as far as it is held here, is wiped once they are made of it;
+//! what the PEM reader holds while it reads is not in reach.
 
 use std::fs::File;
 use std::io::Read;
