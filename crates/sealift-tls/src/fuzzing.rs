@@ -1,8 +1,8 @@
 //! Entry points for the fuzz targets.
 //!
 //! The input of [`tls_records`] is a byte of choices (version, side, lengths, and in the upper
-//! three bits the suite), then commands: a kind, a length, and so many bytes. A kind is a record's type,
-//! whose bytes are sealed as the peer would, or 0 for bytes that are received as they are.
+//! three bits the suite), then commands: a kind, a length, and so many bytes. A kind is a record's
+//! type, whose bytes are sealed as the peer would, or 0 for bytes that are received as they are.
 
 mod handshakes;
 
