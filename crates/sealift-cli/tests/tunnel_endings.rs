@@ -52,6 +52,23 @@ fn what_reached_nobody_is_never_clean() {
     }
 }
 
+/// The program has gone when the byte comes, so that its kernel hears of no end behind it: nothing
+/// outstanding is that end.
+#[test]
+fn a_byte_that_the_program_never_had_is_not_its_end() {
+    let program = Program::serve(1, drop);
+    let (opening, pin) = opening_tunnel(&program.url(), &["--json"]);
+    let sealing = sealing_tunnel(opening.port, &pin, &[]);
+    let mut client = connect(sealing.port);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    client.write_all(b"x").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let (outcomes, said) = outcomes(opening);
+    assert!(said.contains(&format!("send on {}: ", program.url())), "{outcomes} {said}");
+    assert_eq!((&outcomes["clean"], &outcomes["reset"]), (&0.into(), &1.into()), "{said}");
+    program.finish();
+}
+
 /// Ends first, and reads nothing of what comes then.
 struct Owed {
     /// The program at TARGET.

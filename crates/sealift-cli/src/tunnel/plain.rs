@@ -5,15 +5,25 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 use sealift::io::unacknowledged_bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::transfer::connection::{Connection, Peer};
 
+/// The program's stream, and whether it was told of the end.
+#[derive(Debug)]
+pub(super) struct Plain {
+    stream: Stream,
+    /// The kernel has the end, behind everything else.
+    is_ended: bool,
+}
+
 /// A TCP or unix stream.
 #[derive(Debug)]
-pub(super) enum Plain {
+enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -26,30 +36,28 @@ impl Plain {
     pub(super) fn new(connection: Connection) -> io::Result<Self> {
         let Connection { socket, peer } = connection;
         rustix::io::ioctl_fionbio(&socket, true)?;
-        match peer {
-            Peer::Tcp(_) => TcpStream::from_std(socket.into()).map(Self::Tcp),
-            Peer::Unix => UnixStream::from_std(socket.into()).map(Self::Unix),
-        }
+        let stream = match peer {
+            Peer::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())?),
+            Peer::Unix => Stream::Unix(UnixStream::from_std(socket.into())?),
+        };
+        Ok(Self { stream, is_ended: false })
     }
 
-    /// Bytes that the program's kernel has not acknowledged, behind which the stream has ended;
-    /// `None` if that is not known of one that is gone.
+    /// Bytes that the program's kernel has not acknowledged, before the end of the stream; `None`
+    /// if that is not known of one that is gone.
     pub(super) fn unacknowledged_bytes(&self) -> Option<usize> {
-        match self {
-            // The end counts as one.
-            Self::Tcp(stream) => {
-                unacknowledged_bytes(stream).ok().map(|bytes| bytes.saturating_sub(1))
-            }
-            Self::Unix(_) => None,
-        }
+        let Stream::Tcp(stream) = &self.stream else { return None };
+        // TCP gives the end a number, as it does a byte.
+        let end_bytes = usize::from(self.is_ended);
+        unacknowledged_bytes(stream).ok().map(|bytes| bytes.saturating_sub(end_bytes))
     }
 }
 
 impl AsFd for Plain {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
         }
     }
 }
@@ -60,9 +68,9 @@ impl AsyncRead for Plain {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, into),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, into),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, into),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, into),
         }
     }
 }
@@ -73,24 +81,30 @@ impl AsyncWrite for Plain {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
-    /// Ends this direction; the other goes on.
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+    /// Ends this direction; the other goes on. Tokio's own does not say whether there was an end.
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        Poll::Ready(match shutdown(&*this, Shutdown::Write) {
+            Ok(()) => {
+                this.is_ended = true;
+                Ok(())
+            }
+            // The program has gone already, which it may, if nothing is missing.
+            Err(Errno::NOTCONN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        })
     }
 }
