@@ -229,8 +229,8 @@ impl Tunnel {
             let visitor = arrivals.next(&self.complaints).await;
             let Some(place) = self.places.take().await else { return };
             self.figures.accepted.inc();
-            let (tunnel, visit) = (self.clone(), Visit::new(self.figures.clone()));
-            tokio::spawn(async move { tunnel.see_to(visitor, visit, place).await });
+            let (tunnel, visit) = (self.clone(), Visit::new(self.figures.clone(), place));
+            tokio::spawn(async move { tunnel.see_to(visitor, visit).await });
         }
     }
 }
