@@ -154,7 +154,7 @@ fn a_target_that_is_not_there_resets_the_visitor_and_the_tunnel_goes_on() {
     assert_eq!(read_all(patient(visitor)), (b"now".to_vec(), Ok(())));
 }
 
-/// Visitors who never shake hands: some say nothing, some a part of their hello, and most all of it.
+/// Visitors who never shake hands: some say nothing, some a part of their hello, most all of it.
 fn crowd(port: u16) -> Vec<TcpStream> {
     let hello = client_hello();
     let said = |number| match number {
