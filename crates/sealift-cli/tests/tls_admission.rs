@@ -42,6 +42,21 @@ fn a_refusal_is_heard_however_late() {
     assert_failed(&sending.finish(), &start);
 }
 
+/// Its kernel had everything, and its program never looked at the certificate.
+#[test]
+fn a_server_that_dies_before_it_judges_has_taken_nothing() {
+    let scratch = Scratch::new();
+    let (sending, served, url) = asked(&scratch, true, &[]);
+    let mut socket = served.socket;
+    let mut unread = Vec::new();
+    socket.read_to_end(&mut unread).unwrap();
+    assert!(unread.len() > LEN, "{} bytes", unread.len());
+    // Nothing is left to read, so this is an end to TCP, and no reset.
+    drop(socket);
+    let start = format!("send on {url}: it hung up before it took this end's certificate");
+    assert_failed(&sending.finish(), &start);
+}
+
 #[test]
 fn who_is_neither_let_in_nor_refused_has_sent_nothing() {
     let scratch = Scratch::new();

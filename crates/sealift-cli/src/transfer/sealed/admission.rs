@@ -5,7 +5,7 @@
 //! ```
 //! In TLS 1.3 the end that connects is done before the other has looked at its certificate (RFC
 //! 8446 section 2). The other end gives tickets only to whom it has let in (section 4.6.1). Whoever
-//! gives none shows it by ending its side; until one of the two nobody knows.
+//! gives none shows it by ending its side with close_notify; until one of the two nobody knows.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

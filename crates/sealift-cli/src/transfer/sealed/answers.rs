@@ -31,8 +31,10 @@ struct Heard {
 enum End {
     #[default]
     Open,
-    /// It said all that it has to say, or just hung up: nobody waits for more.
-    Silent,
+    /// It said that this was all.
+    Notified,
+    /// It just hung up: enough for who waits for nothing more.
+    Gone,
     Failed(Error),
 }
 
@@ -59,8 +61,13 @@ impl Answers {
     pub(super) fn failure(&self) -> Option<Error> {
         match &*self.heard.end() {
             End::Failed(error) => Some(error.clone()),
-            End::Open | End::Silent => None,
+            End::Open | End::Notified | End::Gone => None,
         }
+    }
+
+    /// Whether the other end went away without a word.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(*self.heard.end(), End::Gone)
     }
 
     /// Waits until the other end has nothing more to say, at most for `time`; whether it still has.
@@ -91,7 +98,8 @@ impl Heard {
         let mut room = vec![0; READ_BYTES];
         let end = loop {
             match reader.receive(&mut room) {
-                Ok(0) | Err(Error::Truncated) => break End::Silent,
+                Ok(0) => break End::Notified,
+                Err(Error::Truncated) => break End::Gone,
                 Ok(count) => {
                     self.discarded.fetch_add(count as u64, Ordering::Relaxed);
                 }

@@ -224,6 +224,7 @@ impl SealedOutflow {
     }
 
     /// Waits until this end is not to be refused any more: what was sent is nothing until then.
+    /// A ticket says so, or close_notify; a connection that just ends says nothing.
     fn await_admission(&self, admission: &Admission) -> Result<(), Failure> {
         let until = Instant::now() + admission.within;
         self.progress.wait_for(&format!("waiting to be let in by {}", self.url));
@@ -237,6 +238,15 @@ impl SealedOutflow {
                     "look at the other end, or give it longer with --timeout",
                 ));
             }
+        }
+        // The ticket may have been the last that it said.
+        if admission.is_pending() && self.answers.is_gone() {
+            return Err(Failure::explained(
+                Action::Send,
+                &self.url,
+                "it hung up before it took this end's certificate".to_owned(),
+                "look at the other end: it may not have what was sent",
+            ));
         }
         Ok(())
     }
