@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{StoresServerSessions, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, KeyLog, ServerConfig, SignatureScheme,
@@ -54,15 +54,38 @@ pub(crate) fn config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
-    // Nobody comes back to this run. But who is asked for a certificate learns from a ticket that
-    // it was taken.
+    // Nobody comes back to this run, so none of its secrets stay. But who is asked for a certificate
+    // learns from a ticket that it was taken.
     config.send_tls13_tickets = usize::from(asks);
-    config.session_storage = ServerSessionMemoryCache::new(1);
+    config.session_storage = Arc::new(Forgets);
     config.enable_secret_extraction = true;
     if let Some(key_log) = key_log {
         config.key_log = key_log;
     }
     Ok((config, made))
+}
+
+/// Takes sessions, as there are no tickets in TLS 1.3 without, and keeps none.
+#[derive(Debug)]
+struct Forgets;
+
+impl StoresServerSessions for Forgets {
+    fn put(&self, _: Vec<u8>, _: Vec<u8>) -> bool {
+        true
+    }
+
+    fn get(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// So that TLS 1.2 does not even make a session.
+    fn can_cache(&self) -> bool {
+        false
+    }
 }
 
 /// Who is let in, if that is not everybody.
@@ -137,6 +160,8 @@ impl ClientCertVerifier for Pinned {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::trust::client;
     use crate::trust::testing::{BOTH, Directory, Issued, client_of, handshake};
@@ -150,6 +175,51 @@ mod tests {
         let client = TrustArgs { pin: made, cert, ..TrustArgs::default() };
         let client = client::config(&client, None).unwrap();
         handshake(client, "one.test", server).1.map_err(|error| error.to_string())
+    }
+
+    /// Remembers by which keys sessions were given to a store.
+    #[derive(Debug)]
+    struct Spied(Arc<dyn StoresServerSessions>, Mutex<Vec<Vec<u8>>>);
+
+    impl StoresServerSessions for Spied {
+        fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+            self.1.lock().unwrap().push(key.clone());
+            self.0.put(key, value)
+        }
+
+        fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+            self.0.get(key)
+        }
+
+        fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+            self.0.take(key)
+        }
+
+        fn can_cache(&self) -> bool {
+            self.0.can_cache()
+        }
+    }
+
+    #[test]
+    fn no_secret_of_a_session_is_kept_whoever_is_asked() {
+        let (authority, directory) = (Issued::authority(), Directory::new());
+        let shown = authority.issues("one.test");
+        let cert = Some(directory.file("both", &(shown.pem() + &shown.key())));
+        let client_ca = directory.file("ca", &authority.pem());
+        for (asks, version) in [(false, &TLS12), (false, &TLS13), (true, &TLS12), (true, &TLS13)] {
+            let client_ca = asks.then(|| client_ca.clone());
+            let args = TrustArgs { client_ca, cert: cert.clone(), ..TrustArgs::default() };
+            let (mut server, _) = config(&args, "one.test", None).unwrap();
+            let spied = Arc::new(Spied(server.session_storage, Mutex::default()));
+            server.session_storage = spied.clone();
+            let client = client_of(&authority, authority.issues("me.test").certified(), &[version]);
+            let (client, server) = handshake(client, "one.test", server);
+            client.and(server).unwrap();
+            let given = spied.1.lock().unwrap();
+            assert!(given.iter().all(|key| spied.get(key).is_none()), "{asks} {version:?}");
+            // That is a ticket: in TLS 1.3 whoever is asked learns from it that it was taken.
+            assert_eq!(given.len(), usize::from(asks && version == &TLS13), "{version:?}");
+        }
     }
 
     #[test]
