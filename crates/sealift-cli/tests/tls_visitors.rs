@@ -1,10 +1,11 @@
 //! Who comes to an end that listens over `tls://` and says nothing, or half of a word, keeps nobody
-//! out.
+//! out, as long as no more of them come than have a place, in each second.
 
 mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use support::*;
 
@@ -33,7 +34,12 @@ fn silent_visitors_keep_no_sender_out() {
         let mut command = sealift();
         command.args(["receive", "tls://127.0.0.1:0"]).arg(&destination);
         let receiving = listen(command.arg("--cert").arg(&certificates.server));
+        let came = Instant::now();
         let visitors = silent(receiving.port, count);
+        if count > 2 {
+            assert!(read_all(&visitors[0]).0.is_empty());
+            assert!(came.elapsed() >= Duration::from_secs(1), "it had no time to say anything");
+        }
         let url = format!("tls://127.0.0.1:{}", receiving.port);
         let mut command = sealift();
         command.arg("send").arg(&source).args([&url, "--timeout", "8s"]);

@@ -108,6 +108,11 @@ impl<'a> Handshake<'a> {
         Ok(Self { role, builder, engine, ktls, timeout })
     }
 
+    /// How long one may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.timeout
+    }
+
     /// Shakes hands.
     ///
     /// # Errors
