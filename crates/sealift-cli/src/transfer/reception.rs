@@ -7,9 +7,9 @@
 //!    └────────────┘ until --timeout
 //! ```
 //! A port that is open is visited by whoever scans it, and by who typed the wrong pin: neither ends
-//! what is waited for. Who says nothing has one of [`PLACES`]; when all are taken, the longest there
-//! gives way, after [`PATIENCE`]. So those who say nothing keep nobody out, as long as no more than
-//! 32 of them come in a second: what exceeds that waits, and others behind it.
+//! what is waited for. Who says nothing has one of [`PLACES`]; when all are taken, the longest
+//! there gives way, after [`PATIENCE`]. So those who say nothing keep nobody out, as long as no
+//! more than 32 of them come in a second: what exceeds that waits, and others behind it.
 
 use std::collections::VecDeque;
 use std::io;

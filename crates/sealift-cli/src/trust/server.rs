@@ -54,8 +54,8 @@ pub(crate) fn config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
-    // Nobody comes back to this run, so none of its secrets stay. But who is asked for a certificate
-    // learns from a ticket that it was taken.
+    // Nobody comes back to this run, so none of its secrets stay. But who is asked for a
+    // certificate learns from a ticket that it was taken.
     config.send_tls13_tickets = usize::from(asks);
     config.session_storage = Arc::new(Forgets);
     config.enable_secret_extraction = true;

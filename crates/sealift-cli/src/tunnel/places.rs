@@ -6,8 +6,8 @@
 //! ```
 //!
 //! 1. Who is still outside is told to leave only after it had some time, so that those who have
-//!    something to say can say it. So visitors who say nothing keep nobody out, as long as no more of
-//!    them come in that time than there are places: in the tunnel, that is in a second.
+//!    something to say can say it. So visitors who say nothing keep nobody out, as long as no more
+//!    of them come in that time than there are places: in the tunnel, that is in a second.
 //! 2. Who was told to leave is not let in any more, and who was let in is not told to leave.
 
 use std::collections::VecDeque;
