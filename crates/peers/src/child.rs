@@ -9,7 +9,7 @@
 //!         ── end of input ─► ends
 //! ```
 //!
-//! What the child says is JSON, one value a line. One that stalls is killed after [`PATIENCE`],
+//! What the child says is JSON, one value a line. One that stalls is killed after `PATIENCE`,
 //! which ends whatever waits for it: what it says, and its connections.
 
 use std::io::{self, BufRead, BufReader, Write};
