@@ -102,8 +102,8 @@ impl TlsStreamBuilder {
 
     /// Seals on `engine` what is given away by [`send_owned`](crate::TlsWriter::send_owned) or sent
     /// from a file: many records of one connection at a time. Everything else is sealed by the
-    /// caller, as without an engine. It is for one stream: of the builder and its clones, the first to shake
-    /// hands takes it, and the others are refused with [`Error::Caller`].
+    /// caller, as without an engine. It is for one stream: of the builder and its clones, the first
+    /// to shake hands takes it, and the others are refused with [`Error::Caller`].
     pub fn sealing_engine(mut self, engine: impl Engine<Bytes, Frame> + 'static) -> Self {
         self.sealing_engine = Some(Entrusted::new(Box::new(engine)));
         self
