@@ -130,10 +130,10 @@ fn a_job_that_does_not_fit_gives_everything_back() {
 #[test]
 fn what_lies_beyond_4_gib_is_refused() {
     const PIECE_BYTES: usize = 1 << 20;
+    static PIECE: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
     let (gib, key) = (1 << 30, key(Suite::Aes128Gcm));
-    let piece: &'static [u8] = vec![0; PIECE_BYTES].leak();
     let seal = |from, to| {
-        let source = Scattered(vec![piece; 6 * gib / PIECE_BYTES]);
+        let source = Scattered(vec![&PIECE[..]; 6 * gib / PIECE_BYTES]);
         let payload = Payload::Apart { source, destination: vec![0; 200] };
         let unit = Unit::new(Nonce([0; NONCE_BYTES]), from, to);
         Job::seal(&key, payload, units([unit]), 0).map_err(|refused| refused.error.to_string())
