@@ -34,21 +34,21 @@ async fn try_shake_hands(
     let mut watch = None;
     loop {
         let mut begun = match turn {
-            Turn::Over(made) => return made.map(|stream| *stream),
-            Turn::Failed(begun, error) => {
-                begun.close_on_runtime(deadline).await;
+            Turn::Over(stream) => return Ok(*stream),
+            Turn::Failed(parting, error) => {
+                parting.close_on_runtime(deadline).await;
                 return Err(error);
             }
             Turn::Waits(begun) => begun,
         };
         let watch = match &mut watch {
             Some(watch) => watch,
-            None => watch.insert(Watch::new(&begun.sender)?),
+            None => watch.insert(Watch::new(begun.sender())?),
         };
         let waiting = poll_fn(|context| begun.poll_wire(watch, context));
         turn = match timeout_at(deadline.into(), waiting).await.unwrap_or(Err(Error::Deadline)) {
             Ok(()) => on_thread(deadline, || begun.turn(Instant::now())).await?,
-            Err(error) => Turn::Failed(begun, error),
+            Err(error) => Turn::Failed(begun.part(), error),
         };
     }
 }

@@ -11,8 +11,9 @@ use sealift_crypto::{Engine, Limits};
 use sealift_io::{Backend, Policy, Pool, Receiver, Ring, Sender, SenderBuilder};
 
 use crate::ahead::OpeningEngine;
-use crate::begun::{Begun, Engines, Turn};
+use crate::begun::{Begun, Turn};
 use crate::bulk::SealingEngine;
+use crate::engines::Engines;
 use crate::entrusted::Entrusted;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -21,6 +22,7 @@ use crate::handshake::Handshake;
 use crate::ktls::{Ktls, Offer, OnlyHere};
 use crate::opening::MOST_JOB_BYTES;
 use crate::outflow::KEPT_PLACES;
+use crate::parts::Parts;
 use crate::record::MOST_PLAINTEXT_BYTES;
 use crate::shared::{self, FRAMES_IN_FLIGHT, MOST_OVERHEAD_BYTES};
 use crate::speaker::Speaker;
@@ -201,17 +203,13 @@ impl TlsStreamBuilder {
     }
 
     fn build(self, socket: OwnedFd, speaker: Speaker, deadline: Instant) -> Result<TlsStream> {
-        match self.begin(socket, speaker)?.turn(deadline) {
-            Turn::Over(made) => made.map(|stream| *stream),
-            Turn::Failed(begun, error) => {
-                begun.close(deadline);
-                Err(error)
-            }
-            Turn::Waits(begun) => {
-                begun.close(deadline);
-                Err(Error::Deadline)
-            }
-        }
+        let (parting, error) = match self.begin(socket, speaker)?.turn(deadline) {
+            Turn::Over(stream) => return Ok(*stream),
+            Turn::Failed(parting, error) => (parting, error),
+            Turn::Waits(begun) => (begun.part(), Error::Deadline),
+        };
+        parting.close(deadline);
+        Err(error)
     }
 
     /// All that there is to do before the handshake.
@@ -241,18 +239,17 @@ impl TlsStreamBuilder {
         let offer = Offer::new(self.ktls, only_here, &socket)?;
         let sender = self.sender_builder()?.build(socket)?;
         let receiver = Receiver::sharing(sender.socket().clone())?;
-        let (handshake, messages, limits) = (Handshake::new(speaker), self.messages, self.limits);
-        Ok(Box::new(Begun {
-            handshake,
+        let parts = Parts {
             sender,
             receiver,
             frames,
             engines,
             offer,
-            messages,
-            limits,
+            messages: self.messages,
+            limits: self.limits,
             pad_to_bytes: self.pad_to_bytes,
-        }))
+        };
+        Ok(Box::new(Begun { handshake: Handshake::new(speaker), parts }))
     }
 
     fn sender_builder(&self) -> Result<SenderBuilder> {

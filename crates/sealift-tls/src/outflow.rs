@@ -541,6 +541,11 @@ impl Outflow {
         self.sender.as_ref().map_or_else(|| self.last_stats.clone(), Sender::stats)
     }
 
+    /// The sender, to be closed by itself, unless the connection is gone.
+    pub(crate) fn into_sender(mut self) -> Option<Sender> {
+        self.sender.take()
+    }
+
     /// The sender, unless it is closed.
     pub(crate) fn sender(&mut self) -> Result<&mut Sender> {
         self.sender.as_mut().ok_or(Error::Closed)

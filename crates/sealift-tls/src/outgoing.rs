@@ -9,10 +9,11 @@ use bytes::Bytes;
 use rustls::AlertDescription;
 use sealift_io::Tally;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ktls::KernelOutflow;
 use crate::link::Link;
 use crate::outflow::{Counts, Ending, Outflow};
+use crate::parting::Parting;
 use crate::stats::Offload;
 
 pub(crate) enum Outgoing {
@@ -22,7 +23,7 @@ pub(crate) enum Outgoing {
 
 /// The same call to whoever seals.
 macro_rules! whoever {
-    ($outgoing:expr, $outflow:ident => $call:expr) => {
+    ($outgoing:expr, $outflow:pat => $call:expr) => {
         match $outgoing {
             Outgoing::Here($outflow) => $call,
             Outgoing::Kernel($outflow) => $call,
@@ -78,6 +79,17 @@ impl Outgoing {
             Self::Here(outflow) => outflow.send_last(link, description, deadline),
             Self::Kernel(outflow) => outflow.send_last(link, description),
         }
+    }
+
+    /// Tells the peer why there will be no stream; what is left is to be closed.
+    pub(crate) fn part(self, error: &Error) -> Parting {
+        // A failure of this end, unless it has a name.
+        let description = error.alert().unwrap_or(AlertDescription::InternalError);
+        whoever!(self, mut outflow => {
+            // The peer may be gone.
+            let _ = outflow.send_alert(description);
+            outflow.into_sender().into()
+        })
     }
 
     /// See [`Outflow::tend`].

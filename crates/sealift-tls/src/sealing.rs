@@ -37,11 +37,12 @@ impl Sealing {
     ///
     /// # Errors
     /// [`Error::Caller`] if the version has no padding.
-    pub(crate) fn padded_to(self, pad_to_bytes: usize) -> Result<Self> {
+    pub(crate) fn pad_to(&mut self, pad_to_bytes: usize) -> Result<()> {
         if pad_to_bytes > 1 && !self.layout().is_tls13() {
             return Err(Error::Caller { what: "only TLS 1.3 can pad records" });
         }
-        Ok(Self { pad_to_bytes, ..self })
+        self.pad_to_bytes = pad_to_bytes;
+        Ok(())
     }
 
     /// Seals with this key from now on.

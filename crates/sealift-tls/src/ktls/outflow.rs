@@ -449,6 +449,11 @@ impl KernelOutflow {
         stats
     }
 
+    /// See [`Outflow::into_sender`](crate::outflow::Outflow::into_sender).
+    pub(crate) fn into_sender(self) -> Option<Sender> {
+        self.sender
+    }
+
     /// The sender, unless it is closed.
     #[cfg(feature = "tokio")]
     pub(crate) fn sender(&mut self) -> Result<&mut Sender> {
