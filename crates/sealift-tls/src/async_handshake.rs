@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use sealift_io::Watch;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout_at;
 
 use crate::begun::{Begun, Turn};
@@ -53,12 +53,22 @@ async fn try_shake_hands(
     }
 }
 
+/// Work that a thread is to do: not any more, if it had not begun when whoever asked for it went.
+struct Errand<T>(JoinHandle<T>);
+
+impl<T> Drop for Errand<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// What is under way at the deadline ends by itself.
 async fn on_thread<T: Send + 'static>(
     deadline: Instant,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    match timeout_at(deadline.into(), spawn_blocking(work)).await {
+    let mut errand = Errand(spawn_blocking(work));
+    match timeout_at(deadline.into(), &mut errand.0).await {
         Ok(Ok(done)) => Ok(done),
         // Of a verifier or a resolver, which is the caller's code.
         Ok(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),

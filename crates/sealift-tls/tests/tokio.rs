@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use support::engines::{Telltale, sound};
 use support::puppet::Puppet;
 use support::{Authority, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -350,6 +352,32 @@ fn peers_that_stay_silent_hold_no_thread() {
         let accepting = AsyncTlsStream::accept(TlsStream::builder(), near, server, deadline(60));
         timeout(SOON, accepting).await.expect("the others are in the way").unwrap();
         drop(theirs.join().unwrap());
+    });
+}
+
+/// There is one thread, and it is at something else until nobody wants the handshake any more.
+#[test]
+fn a_handshake_that_was_given_up_does_not_begin() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).max_blocking_threads(1).enable_all();
+    runtime.build().unwrap().block_on(async {
+        let (authority, case) = (Authority::new(), case_tls13());
+        let (free, is_free) = mpsc::channel::<()>();
+        let busy = spawn_blocking(move || is_free.recv());
+        let (near, mut far) = tcp_pair();
+        let (builder, client) = (TlsStream::builder(), authority.client(&case));
+        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(60));
+        let mut ours = Box::pin(ours);
+        let begun = poll_fn(|context| Poll::Ready(ours.as_mut().poll(context).is_ready())).await;
+        assert!(!begun, "without a thread");
+        drop(ours);
+        drop(free);
+        busy.await.unwrap().unwrap_err();
+        // Its turn is behind that of the handshake.
+        spawn_blocking(|| ()).await.unwrap();
+        let mut said = Vec::new();
+        far.read_to_end(&mut said).unwrap();
+        assert!(said.is_empty(), "a hello of {} bytes", said.len());
     });
 }
 
