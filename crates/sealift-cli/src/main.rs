@@ -15,8 +15,10 @@
 mod args;
 mod bench;
 mod cleanup;
+mod complaints;
 mod endpoint;
 mod failure;
+mod files;
 mod manual;
 mod probe;
 mod progress;

@@ -1,4 +1,4 @@
-//! Amounts as people write and read them: durations and bytes.
+//! Amounts as people write and read them: durations, bytes, and counts in words.
 
 use std::time::Duration;
 
@@ -95,6 +95,11 @@ pub(crate) fn bytes(bytes: f64) -> String {
     }
     let digits = if scaled < 9.995 { 2 } else { usize::from(scaled < 99.95) };
     format!("{scaled:.digits$} {}", UNITS[unit])
+}
+
+/// A number of connections.
+pub(crate) fn connections(count: u64) -> String {
+    if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
 }
 
 #[cfg(test)]

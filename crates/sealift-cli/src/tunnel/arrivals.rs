@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 
-use super::complaints::Complaints;
+use crate::complaints::Complaints;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::transfer::connection::Connection;

@@ -3,7 +3,7 @@
 //! ```text
 //!  signals ──► Stages ──────────┐
 //!  LISTEN ──► Arrivals ──► one task each ──► Opening ──► Pair: Carry ×2 ──► Outcome
-//!                          (figures.rs counts, metrics.rs tells; complaints.rs says what failed)
+//!                   (figures.rs counts, metrics.rs tells; ../complaints.rs says what failed)
 //! ```
 //!
 //! One task carries a connection; what blocks (names, ways to TARGET) or computes for long
@@ -13,9 +13,7 @@
 mod arrivals;
 mod buffers;
 mod carry;
-mod complaints;
 mod figures;
-mod files;
 mod latencies;
 mod metrics;
 mod opening;
@@ -35,10 +33,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
-use crate::args::{OutcomeArgs, TunnelArgs};
+use crate::args::{EngineArg, OutcomeArgs, TunnelArgs};
 use crate::cleanup;
+use crate::complaints::Complaints;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
+use crate::files;
 use crate::progress::Progress;
 use crate::quantity::{self, DURATION_MAX};
 use crate::terminal::Terminal;
@@ -46,7 +46,6 @@ use crate::transfer::{check_report, listen, sealing_engine, tell_other_end};
 use crate::trust::{OtherEnd, Role};
 use arrivals::Arrivals;
 use buffers::Buffers;
-use complaints::Complaints;
 use figures::Figures;
 use metrics::Metrics;
 use opening::Opening;
@@ -113,7 +112,8 @@ fn try_run(
         let (why, remedy) = ("nothing would be sealed".to_owned(), "let one side be tls://");
         return Err(Failure::explained(Action::Start, &args.listen, why, remedy));
     };
-    let most = files::places(args, terminal);
+    let has_engine = !matches!(args.sealing.engine, EngineArg::Auto | EngineArg::Inline);
+    let most = files::places(args.max_connections, has_engine, terminal);
     // An engine that is not to be had is told before anybody comes.
     drop(sealing_engine(args.sealing.engine)?);
     // Before anybody is told where to come.
@@ -205,7 +205,7 @@ impl Tunnel {
         if left > 0 && !args.grace.is_zero() {
             self.complaints.notice(format!(
                 "no longer listening; waiting for {}, for {} at most",
-                connections(left),
+                quantity::connections(left),
                 quantity::duration(args.grace)
             ));
         }
@@ -235,11 +235,6 @@ impl Tunnel {
     }
 }
 
-/// A number of connections, in words.
-fn connections(count: u64) -> String {
-    if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
-}
-
 /// Shows the figures to a person who watches.
 async fn watch(figures: Arc<Figures>, terminal: Terminal) {
     let mut progress = Progress::new(&terminal, None);
@@ -247,7 +242,7 @@ async fn watch(figures: Arc<Figures>, terminal: Terminal) {
         let (sealed, opened) = (figures.sealed.get(), figures.opened.get());
         let how = format!(
             "{} ({} so far, {} sealed, {} opened)",
-            connections(figures.open.get().cast_unsigned()),
+            quantity::connections(figures.open.get().cast_unsigned()),
             figures.accepted.get(),
             quantity::bytes(sealed as f64),
             quantity::bytes(opened as f64)

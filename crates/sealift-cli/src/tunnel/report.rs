@@ -63,7 +63,7 @@ impl Report {
         };
         format!(
             "{} in {}: {} sealed, {} opened",
-            super::connections(self.connections),
+            quantity::connections(self.connections),
             quantity::duration(Duration::from_secs_f64(self.seconds)),
             bytes("bytes_sealed"),
             bytes("bytes_opened")

@@ -28,7 +28,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Says what failed, so often and no more.
 #[derive(Debug)]
-pub(super) struct Complaints {
+pub(crate) struct Complaints {
     ration: Mutex<Ration>,
     lines: SyncSender<Line>,
 }
@@ -45,7 +45,7 @@ impl Complaints {
     ///
     /// # Errors
     /// Without it nothing could be said.
-    pub(super) fn new(terminal: Terminal) -> io::Result<Self> {
+    pub(crate) fn new(terminal: Terminal) -> io::Result<Self> {
         let ration = Ration { lines: BURST, since: Instant::now(), unsaid: 0 };
         let (lines, queue) = sync_channel(QUEUE);
         thread::Builder::new().name("words".into()).spawn(move || write(&queue, &terminal))?;
@@ -53,12 +53,12 @@ impl Complaints {
     }
 
     /// The connection with `peer` failed.
-    pub(super) fn about(&self, peer: &Peer, failure: &Failure) {
+    pub(crate) fn about(&self, peer: &Peer, failure: &Failure) {
         self.say(format_args!("connection from {peer}: {failure}"));
     }
 
     /// Something failed, if there is a line left to say so.
-    pub(super) fn say(&self, failure: impl fmt::Display) {
+    pub(crate) fn say(&self, failure: impl fmt::Display) {
         let mut ration = self.ration();
         let Some(unsaid) = ration.take(Instant::now()) else { return };
         let line = match unsaid {
@@ -71,13 +71,13 @@ impl Complaints {
     }
 
     /// Says something that is no failure.
-    pub(super) fn notice(&self, text: String) {
+    pub(crate) fn notice(&self, text: String) {
         // Who does not read failures does not miss it.
         let _ = self.lines.try_send(Line::Text(text));
     }
 
     /// Says how much was not said, and waits a moment until all that was said is written.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let unsaid = std::mem::take(&mut self.ration().unsaid);
         if unsaid > 0 {
             self.notice(format!("{unsaid} more failed"));

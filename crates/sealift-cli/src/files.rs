@@ -3,7 +3,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::args::{EngineArg, TunnelArgs};
+use crate::quantity;
 use crate::terminal::Terminal;
 
 /// What is no connection's: standard streams, the runtime's, listeners, fetches of the figures, a
@@ -14,24 +14,22 @@ const EACH: u64 = 4;
 /// What an engine has to say when it is done.
 const ENGINE: u64 = 3;
 
-/// How many connections there may be at a time: `--max-connections`, if this process may have that
-/// many files. It takes as many as it is given.
-pub(super) fn places(args: &TunnelArgs, terminal: &Terminal) -> u32 {
+/// How many connections there may be at a time: `most`, if this process may have that many files.
+/// It takes as many as it is given.
+pub(crate) fn places(most: u32, has_engine: bool, terminal: &Terminal) -> u32 {
     let limit = getrlimit(Resource::Nofile);
     // Where it stays as it was, there are fewer connections.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    let Some(files) = getrlimit(Resource::Nofile).current else { return args.max_connections };
-    let has_engine = !matches!(args.sealing.engine, EngineArg::Auto | EngineArg::Inline);
+    let Some(files) = getrlimit(Resource::Nofile).current else { return most };
     let room = room(files, has_engine);
-    if room < u64::from(args.max_connections) {
+    if room < u64::from(most) {
         terminal.notice(&format!(
-            "the limit of open files, {files}, has room for {} at a time, not {}; further ones \
+            "the limit of open files, {files}, has room for {} at a time, not {most}; further ones \
              wait to be accepted, unless it is raised (ulimit -n)",
-            super::connections(room),
-            args.max_connections
+            quantity::connections(room)
         ));
     }
-    u32::try_from(room).map_or(args.max_connections, |room| room.min(args.max_connections))
+    u32::try_from(room).map_or(most, |room| room.min(most))
 }
 
 /// How many connections there are files for; at least one is tried.
