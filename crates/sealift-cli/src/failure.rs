@@ -142,6 +142,15 @@ impl Failure {
             None => Self::Library { action, object, source },
         }
     }
+
+    /// Whether this machine has not enough of something, which may pass: files, threads, memory.
+    pub(crate) fn is_shortage(&self) -> bool {
+        let Self::System { source, .. } = self else { return false };
+        matches!(
+            errno_of(source),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN)
+        )
+    }
 }
 
 /// An I/O error in the words of the C library, without Rust's ` (os error N)`.

@@ -24,6 +24,12 @@ fn silent(port: u16, count: usize) -> Vec<TcpStream> {
     visitors.collect()
 }
 
+/// The number in `7 more failed`.
+fn more_failed(line: &str) -> Option<usize> {
+    let (before, _) = line.split_once(" more failed")?;
+    before.rsplit([' ', '(']).next()?.parse().ok()
+}
+
 /// Some, and more than are let in at a time.
 #[test]
 fn silent_visitors_keep_no_sender_out() {
@@ -50,11 +56,13 @@ fn silent_visitors_keep_no_sender_out() {
         for visitor in visitors {
             assert!(read_all(&visitor).0.is_empty());
         }
-        // Those whose places were needed are told of, and nobody else.
+        // Those whose places were needed are told of, and nobody else: some in full, more by number.
         let gave_way = " gave way to others; this end listens on";
         let lines = stderr(&received);
-        assert!(lines.lines().all(|line| line.ends_with(gave_way)), "{lines}");
-        assert_eq!(lines.is_empty(), count == 2, "{lines}");
+        let told = lines.lines().filter(|line| line.contains(gave_way)).count();
+        let counted: usize = lines.lines().filter_map(more_failed).sum();
+        assert_eq!(told + counted > 60, count > 2, "{lines}");
+        assert!(lines.lines().count() < 40, "{lines}");
     }
 }
 

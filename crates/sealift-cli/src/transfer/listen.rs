@@ -7,10 +7,11 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,11 +24,14 @@ use super::meeting::Deadline;
 use crate::cleanup::{Pending, on_interrupt};
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure, errno_of, words};
+use crate::terminal::Terminal;
 
 /// How long a name's addresses may take to be found.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// One transfer takes one connection.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The pause after something for which this machine had not enough of what it takes.
+pub(crate) const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 /// Who connects while another end is met is told so when this end stops listening.
 const BACKLOG: i32 = 1024;
 
@@ -135,49 +139,49 @@ fn clear_the_way(url: &Endpoint, path: &Path) -> Result<(), Failure> {
 }
 
 impl Listener {
-    /// Waits for a connection until the deadline, if there is one.
-    pub(super) fn accept(&self, url: &Endpoint, deadline: Deadline) -> Result<Connection, Failure> {
-        let failed = |error: io::Error| Failure::system(Action::Accept, url, error);
-        self.set_nonblocking().map_err(failed)?;
+    /// Waits for a connection until the deadline, if there is one. What keeps this machine from
+    /// taking it (too many open files) is said once, and tried again.
+    pub(super) fn accept(
+        &self,
+        url: &Endpoint,
+        deadline: Deadline,
+        terminal: &Terminal,
+    ) -> Result<Connection, Failure> {
+        let mut is_short = false;
         loop {
-            match self.try_accept() {
-                Ok(connection) => {
-                    tracing::debug!(peer = %connection.peer, "accepted");
-                    return Ok(connection);
-                }
-                // It was there and went away again, or is not there yet.
-                Err(error) if is_passing(&error) => {}
-                Err(error) => return Err(failed(error)),
+            let late = deadline.filter(|(at, _)| Instant::now() >= *at);
+            match self.accept_unless(url, deadline, None) {
+                Ok(Some(connection)) => return Ok(connection),
+                Ok(None) => {}
+                Err(failure) => wait_out(failure, &mut is_short, |line| terminal.say(&line))?,
             }
-            let left = deadline.map(|(at, after)| {
-                let left = at.saturating_duration_since(Instant::now());
-                (left, after)
-            });
-            if let Some((Duration::ZERO, after)) = left {
+            if let Some((_, after)) = late {
                 let url = url.to_string();
                 return Err(Failure::NotInTime { action: Action::Accept, url, after });
             }
-            let pause = left.map_or(LOOK_EVERY, |(left, _)| left.min(LOOK_EVERY));
-            self.wait(pause, None).map_err(failed)?;
         }
     }
 
-    /// The connection that is there; else waits a while for one, at most to `until`, or until
+    /// The connection that is there; else waits a while for one, at most to the deadline, or until
     /// `bell` can be read.
     pub(super) fn accept_unless(
         &self,
         url: &Endpoint,
-        until: Option<Instant>,
-        bell: &OwnedFd,
+        deadline: Deadline,
+        bell: Option<BorrowedFd<'_>>,
     ) -> Result<Option<Connection>, Failure> {
         let failed = |error: io::Error| Failure::system(Action::Accept, url, error);
         self.set_nonblocking().map_err(failed)?;
         match self.try_accept() {
-            Ok(connection) => Ok(Some(connection)),
+            Ok(connection) => {
+                tracing::debug!(peer = %connection.peer, "accepted");
+                Ok(Some(connection))
+            }
+            // It was there and went away again, or is not there yet.
             Err(error) if is_passing(&error) => {
-                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                let left = deadline.map(|(at, _)| at.saturating_duration_since(Instant::now()));
                 let pause = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
-                self.wait(pause, Some(bell.as_fd())).map_err(failed)?;
+                self.wait(pause, bell).map_err(failed)?;
                 Ok(None)
             }
             Err(error) => Err(failed(error)),
@@ -238,6 +242,26 @@ impl Listener {
             Err(errno) => Err(errno.into()),
         }
     }
+}
+
+/// Says what this machine has not enough of, unless `is_short` says that somebody has, and waits a
+/// while.
+///
+/// # Errors
+/// The failure, if it is of another sort.
+pub(super) fn wait_out(
+    failure: Failure,
+    is_short: &mut bool,
+    say: impl FnOnce(String),
+) -> Result<(), Failure> {
+    if !failure.is_shortage() {
+        return Err(failure);
+    }
+    if !std::mem::replace(is_short, true) {
+        say(format!("warning: {failure}; until then whoever comes waits"));
+    }
+    thread::sleep(SHORTAGE_PAUSE);
+    Ok(())
 }
 
 /// Whether an accept that failed so need not keep anybody from the next one.

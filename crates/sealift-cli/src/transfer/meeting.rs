@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Peer};
-use super::reception::Reception;
+use super::reception::{Reception, Welcome};
 use super::sealed::{Handshake, Sealed};
 use super::{connect, listen};
 use crate::args::TransferArgs;
@@ -59,6 +59,8 @@ pub(super) fn meet(
             Err(Missed::Them(failure) | Missed::Here(failure)) => Err(failure),
         };
     }
+    // What visitors take is there before anybody is told where to come.
+    let welcome = handshake.map(|handshake| Welcome::new(handshake, terminal)).transpose()?;
     let (listener, got) = listen::listen(url)?;
     if url.wants_any_port() {
         terminal.say(&format!("listening on {got}"));
@@ -68,10 +70,10 @@ pub(super) fn meet(
     let limit = args.timeout.filter(|time| !time.is_zero());
     let deadline: Deadline = limit.map(|time| (Instant::now() + time, time));
     let (listener, url) = (&listener, &got);
-    let met = match handshake {
-        None => Met::Plain(listener.accept(url, deadline)?),
-        Some(handshake) => {
-            let reception = Reception { listener, url, deadline, handshake, terminal };
+    let met = match &welcome {
+        None => Met::Plain(listener.accept(url, deadline, terminal)?),
+        Some(welcome) => {
+            let reception = Reception { listener, url, deadline, welcome };
             Met::Sealed(Box::new(reception.meet()?))
         }
     };

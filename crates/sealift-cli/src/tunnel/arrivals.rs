@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 
@@ -12,10 +11,7 @@ use crate::complaints::Complaints;
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::transfer::connection::Connection;
-use crate::transfer::listen::{Listener, SocketFile, is_passing};
-
-/// The pause after an accept for which this machine had not enough of something.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
+use crate::transfer::listen::{Listener, SHORTAGE_PAUSE, SocketFile, is_passing};
 
 /// What listens, under the runtime.
 #[derive(Debug)]

@@ -113,6 +113,11 @@ impl<'a> Handshake<'a> {
         self.timeout
     }
 
+    /// Whether an engine may seal for each visitor.
+    pub(super) fn has_engine(&self) -> bool {
+        self.engine != EngineArg::Inline
+    }
+
     /// Shakes hands.
     ///
     /// # Errors
@@ -123,11 +128,12 @@ impl<'a> Handshake<'a> {
             Role::Client { .. } => Action::Connect,
             Role::Server { .. } => Action::Accept,
         };
-        let here = |error| Missed::Here(Failure::system(action, url, error));
-        let watched = socket.try_clone().map_err(here)?;
+        // What is lacking now was there when this end began, and may be there for another.
+        let lacking = |error| Missed::Them(Failure::system(action, url, error));
+        let watched = socket.try_clone().map_err(lacking)?;
         let deadline = Instant::now() + self.timeout;
         let mut builder = self.builder.clone();
-        let engine = transfer_engine(self.engine, self.ktls, &socket).map_err(Missed::Here)?;
+        let engine = transfer_engine(self.engine, self.ktls, &socket).map_err(Missed::Them)?;
         let has_engine = engine.is_some();
         if let Some(engine) = engine {
             builder = builder.sealing_engine(engine);
