@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use sealift_io::Pool;
-use sealift_tls::{Bytes, Error, TlsStream, TlsStreamBuilder, rustls};
+use sealift_tls::{Bytes, Error, TlsStream, rustls};
+use support::ends::ours_and_theirs;
 use support::engines::{Telltale, sound};
 use support::kits::{equip, equipped, over_engines};
 use support::puppet::Puppet;
-use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
+use support::{
+    Authority, Theirs, both_versions, case_tls13, deadline, endings, name, pattern, tcp_pair,
+};
 
 over_engines![
     the_end_of_tcp_without_close_notify_is_an_error_every_time,
@@ -29,41 +32,15 @@ over_engines![
     a_stream_dropped_at_any_moment_returns_its_frames,
 ];
 
-/// Our client and rustls's server.
-fn ours_and_theirs(case: &Case) -> (TlsStream, Theirs) {
-    ours_by_and_theirs(equipped(), case)
-}
-
-fn ours_by_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs) {
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    let server = authority.server(case);
-    let theirs = thread::spawn(move || Theirs::server(far, server));
-    let ours = builder.connect(near, authority.client(case), name(), deadline(10)).unwrap();
-    (ours, theirs.join().unwrap())
-}
-
-fn both_versions() -> [Case; 2] {
-    [case_tls13(), case_tls12()]
-}
-
 fn the_end_of_tcp_without_close_notify_is_an_error_every_time() {
     for case in both_versions() {
-        let (mut ours, mut theirs) = ours_and_theirs(&case);
-        theirs.write_all(b"the first part").unwrap();
-        theirs.socket.shutdown(Shutdown::Write).unwrap();
-        let mut read = Vec::new();
-        assert_eq!(ours.read_to_end(&mut read).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-        assert_eq!(read, b"the first part");
-        assert_eq!(ours.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-        // Only what the peer sends has ended.
-        ours.write_all(b"still writing").unwrap();
-        theirs.read_exact(&mut [0; 13]).unwrap();
+        let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case);
+        endings::the_end_of_tcp_is_an_error(&mut ours, &mut theirs);
     }
 }
 
 fn a_record_that_is_cut_at_the_end_of_tcp_is_an_error() {
-    let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
+    let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case_tls13());
     theirs.connection.writer().write_all(&[7; 1000]).unwrap();
     let mut wire = Vec::new();
     theirs.connection.write_tls(&mut wire).unwrap();
@@ -76,24 +53,10 @@ fn a_record_that_is_cut_at_the_end_of_tcp_is_an_error() {
 
 fn reading_goes_on_after_our_close_notify_and_writing_after_theirs() {
     for case in both_versions() {
-        let (mut ours, mut theirs) = ours_and_theirs(&case);
-        ours.write_all(b"question").unwrap();
-        let closed = ours.close(deadline(10)).unwrap();
-        assert!(!closed.aborted && closed.quarantined == 0 && closed.error.is_none());
-        assert_eq!(closed.stats.bytes_sealed, 8);
-        let mut question = Vec::new();
-        theirs.read_to_end(&mut question).unwrap();
-        assert_eq!(question, b"question");
-        theirs.write_all(b"answer").unwrap();
-        theirs.close();
-        let mut answer = Vec::new();
-        ours.read_to_end(&mut answer).unwrap();
-        assert_eq!(answer, b"answer");
-        assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0, "again");
-        assert_eq!(ours.write(b"more").unwrap_err().kind(), ErrorKind::BrokenPipe);
-        assert!(matches!(ours.close(deadline(10)), Err(Error::Closed)));
+        let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case);
+        endings::each_way_is_ended(&mut ours, &mut theirs);
 
-        let (mut ours, mut theirs) = ours_and_theirs(&case);
+        let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case);
         theirs.close();
         assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
         ours.write_all(b"still writing").unwrap();
@@ -105,14 +68,14 @@ fn reading_goes_on_after_our_close_notify_and_writing_after_theirs() {
 
 /// What comes behind close_notify is not looked at.
 fn nothing_is_read_behind_close_notify() {
-    let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
+    let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case_tls13());
     theirs.close();
     assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
     assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
 }
 
 fn a_peer_that_stalls_within_a_record_meets_the_deadline_and_may_go_on() {
-    let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
+    let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case_tls13());
     theirs.connection.writer().write_all(b"slowly").unwrap();
     let mut wire = Vec::new();
     theirs.connection.write_tls(&mut wire).unwrap();
@@ -130,18 +93,10 @@ fn a_peer_that_stalls_within_a_record_meets_the_deadline_and_may_go_on() {
 
 /// What was taken before the deadline arrives, once and in order.
 fn a_peer_that_does_not_read_meets_the_writers_deadline() {
-    let (mut ours, mut theirs) = ours_and_theirs(&case_tls13());
+    let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case_tls13());
     let sent = pattern(64 << 20, 5);
-    let mut taken = 0;
-    let late = loop {
-        ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(100)));
-        match ours.write(&sent[taken..]) {
-            Ok(count) => taken += count,
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(late.kind(), ErrorKind::TimedOut);
-    assert!(taken < sent.len());
+    let patience = Duration::from_millis(100);
+    let taken = endings::write_while_nobody_reads(&mut ours, &sent, patience);
     let reading = thread::spawn(move || {
         let mut read = Vec::new();
         theirs.read_to_end(&mut read).unwrap();
@@ -159,7 +114,7 @@ fn what_is_given_away_meets_the_deadline_and_comes_back() {
     for sealer in sound("what_is_given_away_meets_the_deadline_and_comes_back") {
         let _telltale = Telltale(sealer.name.into(), 2);
         let builder = sealer.give(TlsStream::builder(), 2);
-        let (mut ours, mut theirs) = ours_by_and_theirs(builder, &case_tls13());
+        let (mut ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
         let sent = pattern(20 << 20, 5);
         let mut rest = Bytes::from(sent.clone());
         for _ in 0..3 {
@@ -182,43 +137,21 @@ fn what_is_given_away_meets_the_deadline_and_comes_back() {
 }
 
 fn close_ends_by_its_deadline_and_says_what_was_lost() {
-    let (mut ours, theirs) = ours_and_theirs(&case_tls13());
-    ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));
-    let _ = ours.write(&vec![1; 64 << 20]);
-    assert!(ours.unacknowledged_bytes() > Some(0));
-    let before = Instant::now();
-    let closed = ours.close(Instant::now() + Duration::from_millis(100)).unwrap();
-    assert!(before.elapsed() < Duration::from_secs(5));
-    assert!(closed.aborted && closed.unacknowledged_bytes > 0, "{closed:?}");
-    // Nobody asks the kernel any more: that is not the same as nothing.
-    assert_eq!(ours.unacknowledged_bytes(), None);
+    let (mut ours, theirs) = ours_and_theirs(equipped(), &case_tls13());
+    endings::a_late_close_says_what_was_lost(&mut ours);
     drop(theirs);
 }
 
 fn a_flipped_bit_on_the_wire_ends_both_halves_and_tells_the_peer() {
     for case in both_versions() {
-        let (ours, mut theirs) = ours_and_theirs(&case);
-        let (mut reader, mut writer) = ours.split();
-        theirs.connection.writer().write_all(b"sealed").unwrap();
-        let mut wire = Vec::new();
-        theirs.connection.write_tls(&mut wire).unwrap();
-        let last = wire.len() - 1;
-        wire[last] ^= 1;
-        theirs.socket.write_all(&wire).unwrap();
-        for _ in 0..2 {
-            let found = reader.receive(&mut [0; 100]).unwrap_err();
-            assert!(matches!(found, Error::Inauthentic), "{found}");
-            let found = writer.send(&[std::io::IoSlice::new(b"more")]).unwrap_err();
-            assert!(matches!(found, Error::Inauthentic), "{found}");
-        }
-        let told = theirs.read(&mut [0; 10]).unwrap_err();
-        assert!(told.to_string().contains("BadRecordMac"), "{told}");
+        let (ours, theirs) = ours_and_theirs(equipped(), &case);
+        endings::a_flipped_bit_ends_both_halves(ours, theirs);
     }
 }
 
 /// The writer waits for a peer that does not read; what the reader finds wakes it.
 fn an_error_found_by_the_reader_wakes_a_writer_that_waits() {
-    let (ours, mut theirs) = ours_and_theirs(&case_tls13());
+    let (ours, mut theirs) = ours_and_theirs(equipped(), &case_tls13());
     let (mut reader, mut writer) = ours.split();
     let writing = thread::spawn(move || writer.write_all(&vec![1; 64 << 20]).unwrap_err());
     thread::sleep(Duration::from_millis(200));
@@ -261,7 +194,7 @@ fn a_stream_dropped_at_any_moment_returns_its_frames() {
 fn a_failure_is_told_behind_what_the_engine_seals() {
     let (puppet, strings) = Puppet::new();
     let builder = TlsStream::builder().sealing_engine(puppet);
-    let (ours, mut theirs) = ours_by_and_theirs(builder, &case_tls13());
+    let (ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
     let (mut reader, mut writer) = ours.split();
     writer.send_owned(vec![1; 100_000]).unwrap();
     strings.wait_for(1);

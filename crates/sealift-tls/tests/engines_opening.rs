@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sealift_tls::{AsyncTlsStream, Error, TlsStream, TlsStreamBuilder, rustls};
+use support::ends::ours_and_theirs;
 use support::opening::{Chance, Opener, Telltale, openers, seeds};
 use support::puppet::Puppet;
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
@@ -17,15 +18,6 @@ use tokio::io::AsyncReadExt;
 
 /// What a record adds at least: its header and its tag.
 const RECORD_EXPANSION: u64 = 5 + 16;
-
-fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs) {
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    let server = authority.server(case);
-    let theirs = thread::spawn(move || Theirs::server(far, server));
-    let ours = builder.connect(near, authority.client(case), name(), deadline(10)).unwrap();
-    (ours, theirs.join().unwrap())
-}
 
 fn with(opener: &Opener, seed: u64) -> TlsStreamBuilder {
     TlsStream::builder().opening_engine((opener.make)(seed))

@@ -22,24 +22,22 @@ use sealift_crypto::{
 };
 use sealift_io::Pool;
 use sealift_tls::{Bytes, Error, Frame, Latency, TlsStream, TlsStreamBuilder, rustls};
+use support::ends::ours_and_theirs;
 use support::engines::{Sealer, Telltale, seeds, sound, unsound};
 use support::puppet::{Puppet, Strings};
-use support::{Authority, Case, Theirs, case_tls12, case_tls13, cases, deadline, name, pattern};
+use support::{Authority, Case, case_tls12, case_tls13, cases, deadline, name, pattern};
 
 /// A stream, and what the other end will have read by its end.
 fn ours_and_reading(
     builder: TlsStreamBuilder,
     case: &Case,
 ) -> (TlsStream, JoinHandle<std::io::Result<Vec<u8>>>) {
-    let authority = Authority::new();
-    let (near, far) = support::tcp_pair();
-    let server = authority.server(case);
+    let (ours, mut theirs) = ours_and_theirs(builder, case);
     let reading = thread::spawn(move || {
         let mut read = Vec::new();
-        Theirs::server(far, server).read_to_end(&mut read).map(|_| read)
+        theirs.read_to_end(&mut read).map(|_| read)
     });
-    let client = authority.client(case);
-    (builder.connect(near, client, name(), deadline(20)).unwrap(), reading)
+    (ours, reading)
 }
 
 /// Memory that says when it is let go.
@@ -273,13 +271,7 @@ fn leave_a_gap(fail: impl Fn(&Strings)) -> Error {
     let (puppet, strings) = Puppet::new();
     let pool = Pool::builder().frames(9).frame_bytes(16_448).huge_pages(false).build().unwrap();
     let builder = TlsStream::builder().pool(&pool).sealing_engine(puppet);
-    let (near, far) = support::tcp_pair();
-    let (authority, case) = (Authority::new(), case_tls13());
-    let server = authority.server(&case);
-    let theirs = thread::spawn(move || Theirs::server(far, server));
-    let client = authority.client(&case);
-    let mut ours = builder.connect(near, client, name(), deadline(20)).unwrap();
-    let mut theirs = theirs.join().unwrap();
+    let (mut ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
     ours.send_owned(pattern(5 * 16_384, 1)).unwrap();
     assert_eq!(strings.held(), 5);
     // The last first: one arrives, one fails, and three are sealed in vain.
@@ -364,13 +356,8 @@ fn a_stream_dropped_with_jobs_in_flight_returns_every_frame() {
 fn what_is_given_away_leaves_while_a_reader_waits() {
     let slow = Duration::from_millis(30);
     let slow = Coprocessor::builder().latency(slow).accepts(1).depth(2).reorders();
-    let (authority, case) = (Authority::new(), case_tls13());
-    let (near, far) = support::tcp_pair();
-    let server = authority.server(&case);
-    let theirs = thread::spawn(move || Theirs::server(far, server));
     let builder = TlsStream::builder().sealing_engine(slow.build().unwrap());
-    let ours = builder.connect(near, authority.client(&case), name(), deadline(20)).unwrap();
-    let mut theirs = theirs.join().unwrap();
+    let (ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
     let (mut reader, mut writer) = ours.split();
     let reading = thread::spawn(move || {
         let began = Instant::now();

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use sealift_io::{Lease, Pool};
 use sealift_tls::{Bytes, Error, TlsStream};
+use support::ends::ours_and_theirs;
 use support::puppet::{Puppet, Strings};
-use support::{Authority, Theirs, case_tls13, deadline, name, pattern, tcp_pair};
+use support::{Theirs, case_tls13, deadline, pattern};
 
 const FRAMES: usize = 9;
 /// One record of the most plaintext to a frame.
@@ -51,13 +52,8 @@ impl Scene {
         let (puppet, strings) = Puppet::new();
         let pool = Pool::builder().frames(FRAMES).frame_bytes(RECORD + 22).huge_pages(false);
         let pool = pool.build().unwrap();
-        let (authority, case) = (Authority::new(), case_tls13());
-        let (near, far) = tcp_pair();
-        let server = authority.server(&case);
-        let theirs = thread::spawn(move || Theirs::server(far, server));
         let builder = TlsStream::builder().pool(&pool).sealing_engine(puppet);
-        let ours = builder.connect(near, authority.client(&case), name(), deadline(20)).unwrap();
-        let theirs = theirs.join().unwrap();
+        let (ours, theirs) = ours_and_theirs(builder, &case_tls13());
         Self { ours, theirs, strings, pool, let_go: Arc::default() }
     }
 

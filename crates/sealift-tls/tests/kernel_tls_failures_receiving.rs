@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sealift_tls::{Error, TlsStream};
+use support::ends::ours_and_theirs;
 use support::puppet::{Puppet, Strings};
-use support::{Authority, Theirs, case_tls13, deadline, name, pattern, tcp_pair};
+use support::{Theirs, case_tls13, deadline, pattern};
 
 /// One record of the most plaintext.
 const RECORD: usize = 16_384;
@@ -60,13 +61,9 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let (puppet, strings) = Puppet::new();
-        let (authority, case) = (Authority::new(), case_tls13());
-        let (near, far) = tcp_pair();
-        let server = authority.server(&case);
-        let theirs = thread::spawn(move || Theirs::server(far, server));
         let builder = TlsStream::builder().opening_engine(puppet);
-        let ours = builder.connect(near, authority.client(&case), name(), deadline(20)).unwrap();
-        Self { ours, theirs: theirs.join().unwrap(), strings }
+        let (ours, theirs) = ours_and_theirs(builder, &case_tls13());
+        Self { ours, theirs, strings }
     }
 
     /// The peer sends so many records, and the engine holds at least two jobs.

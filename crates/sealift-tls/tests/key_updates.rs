@@ -8,10 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sealift_crypto::Limits;
-use sealift_tls::{Error, TlsReader, TlsStream, TlsStreamBuilder, TlsWriter};
+use sealift_tls::{Error, TlsReader, TlsStream, TlsWriter};
+use support::ends::{both_ours, ours_and_theirs};
 use support::engines::{Telltale, sound};
 use support::kits::{equipped, over_engines};
-use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
+use support::{case_tls12, case_tls13, deadline, pattern};
 
 over_engines![
     the_peers_updates_are_followed_by_the_hundred,
@@ -23,29 +24,9 @@ over_engines![
     tls_1_2_ends_with_a_clear_error_at_the_limit_and_close_notify_still_fits,
 ];
 
-fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (TlsStream, Theirs) {
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    let server = authority.server(case);
-    let theirs = thread::spawn(move || Theirs::server(far, server));
-    let client = authority.client(case);
-    let ours = builder.connect(near, client, name(), deadline(10)).unwrap();
-    (ours, theirs.join().unwrap())
-}
-
-fn both_ours() -> (TlsStream, TlsStream) {
-    both_ours_by(equipped())
-}
-
-/// The near end is built so.
-fn both_ours_by(builder: TlsStreamBuilder) -> (TlsStream, TlsStream) {
-    let authority = Authority::new();
-    let case = case_tls13();
-    let (near, far) = tcp_pair();
-    let server = authority.server(&case);
-    let accepted = thread::spawn(move || TlsStream::accept(far, server, deadline(10)).unwrap());
-    let ours = builder.connect(near, authority.client(&case), name(), deadline(10)).unwrap();
-    (ours, accepted.join().unwrap())
+/// Both ours, of which the near end has this thread's kit.
+fn kit_and_ours() -> (TlsStream, TlsStream) {
+    both_ours(&case_tls13(), equipped(), TlsStream::builder())
 }
 
 /// rustls requests ours with each of its own; requests that come together share an answer.
@@ -85,7 +66,7 @@ fn our_updates_are_followed_and_answered() {
 
 /// Both directions carry data, and both ends request updates, on four threads.
 fn updates_are_requested_and_answered_while_both_directions_are_busy() {
-    let (near, far) = both_ours();
+    let (near, far) = kit_and_ours();
     let sent = pattern(8 << 20, 7);
     let write = |mut writer: TlsWriter| {
         for (at, part) in sent.chunks(50_000).enumerate() {
@@ -125,7 +106,8 @@ fn updates_are_requested_and_answered_while_both_directions_are_busy() {
 fn updates_pass_between_what_engines_seal() {
     for sealer in sound("updates_pass_between_what_engines_seal") {
         let _telltale = Telltale(sealer.name.into(), 7);
-        let (mut near, mut far) = both_ours_by(sealer.give(TlsStream::builder(), 7));
+        let (mut near, mut far) =
+            both_ours(&case_tls13(), sealer.give(TlsStream::builder(), 7), TlsStream::builder());
         let sent = pattern(3 << 20, 7);
         thread::scope(|scope| {
             let reading = scope.spawn(|| {
@@ -200,7 +182,7 @@ fn tls_1_2_gives_back_what_a_key_may_not_seal() {
 
 /// Only the reading half is at work here, and answers.
 fn a_request_is_answered_by_a_reader_whose_writer_is_idle() {
-    let (mut near, far) = both_ours();
+    let (mut near, far) = kit_and_ours();
     let (mut reader, _writer) = far.split();
     let reading = thread::spawn(move || {
         let mut into = [0; 1];
@@ -224,7 +206,7 @@ fn a_request_is_answered_by_a_reader_whose_writer_is_idle() {
 
 /// A writer that waits for its peer to read holds up no reader, whatever the peer requests.
 fn a_request_does_not_hold_up_a_reader_whose_writer_waits() {
-    let (near, mut far) = both_ours();
+    let (near, mut far) = kit_and_ours();
     let (mut reader, mut writer) = near.split();
     let size = 32 << 20;
     let writing = thread::spawn(move || {

@@ -5,19 +5,22 @@
 mod support;
 
 use std::fs::File;
-use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{IoSlice, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use sealift_crypto::Limits;
 use sealift_io::ktls::{KernelTls, is_loaded};
 use sealift_tls::{Error, Ktls, Maker, TlsStream, TlsStreamBuilder, Violation, rustls};
+use support::ends::{both_ours, our_server_and_theirs, ours_and_theirs};
 use support::skip::skip;
-use support::{Authority, Case, Theirs, cases, deadline, name, pattern, tcp_pair};
-use support::{case_tls12, case_tls13};
+use support::{
+    Authority, Case, Theirs, both_versions, case_tls12, case_tls13, cases, deadline, endings, name,
+    pattern, tcp_pair,
+};
 
 /// Whether the kernel has TLS; the test is skipped if not.
 fn has_kernel_tls(test: &str) -> bool {
@@ -39,42 +42,10 @@ fn on() -> TlsStreamBuilder {
     TlsStream::builder().ktls(Ktls::On)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Role {
-    Client,
-    Server,
-}
+/// What we are, and how we shake hands then.
+type Role = (&'static str, fn(TlsStreamBuilder, &Case) -> (TlsStream, Theirs));
 
-fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case, role: Role) -> (TlsStream, Theirs) {
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    let (client, server) = (authority.client(case), authority.server(case));
-    match role {
-        Role::Client => {
-            let theirs = thread::spawn(move || Theirs::server(far, server));
-            let ours = builder.connect(near, client, name(), deadline(20)).unwrap();
-            (ours, theirs.join().unwrap())
-        }
-        Role::Server => {
-            let theirs = thread::spawn(move || Theirs::client(far, client));
-            let ours = builder.accept(near, server, deadline(20)).unwrap();
-            (ours, theirs.join().unwrap())
-        }
-    }
-}
-
-fn both_ours(case: &Case, near: TlsStreamBuilder, far: TlsStreamBuilder) -> (TlsStream, TlsStream) {
-    let authority = Authority::new();
-    let (client, server) = (authority.client(case), authority.server(case));
-    let sockets = tcp_pair();
-    let far = thread::spawn(move || far.accept(sockets.1, server, deadline(20)).unwrap());
-    let near = near.connect(sockets.0, client, name(), deadline(20)).unwrap();
-    (near, far.join().unwrap())
-}
-
-fn both_versions() -> [Case; 2] {
-    [case_tls13(), case_tls12()]
-}
+const ROLES: [Role; 2] = [("client", ours_and_theirs), ("server", our_server_and_theirs)];
 
 /// Whose records of this case the kernel opens.
 fn opener(case: &Case) -> Maker {
@@ -89,8 +60,8 @@ fn every_suite_carries_any_sizes_both_ways_as_client_and_server() {
     }
     let sizes = [1, 2, 100, 16_383, 16_384, 16_385, 70_000, 300_000];
     for case in cases() {
-        for role in [Role::Client, Role::Server] {
-            let (mut ours, mut theirs) = ours_and_theirs(on(), &case, role);
+        for (role, shake_hands) in ROLES {
+            let (mut ours, mut theirs) = shake_hands(on(), &case);
             let stats = ours.stats();
             assert_eq!(stats.makers.sealing, Maker::Kernel, "{case:?} {stats}");
             assert_eq!(stats.makers.opening, opener(&case), "{case:?} {stats}");
@@ -110,7 +81,7 @@ fn every_suite_carries_any_sizes_both_ways_as_client_and_server() {
                 // In small parts, and at once.
                 let part = if at % 2 == 0 { 100.min(size) } else { size };
                 read.chunks_mut(part).for_each(|part| ours.read_exact(part).unwrap());
-                assert!(read == sent, "{case:?} {role:?} {size}");
+                assert!(read == sent, "{case:?} {role} {size}");
             }
             echo.join().unwrap();
             let stats = ours.stats();
@@ -157,31 +128,11 @@ fn close_notify_ends_each_way_and_the_end_of_tcp_does_not() {
         return;
     }
     for case in both_versions() {
-        let (mut ours, mut theirs) = ours_and_theirs(on(), &case, Role::Client);
-        ours.write_all(b"question").unwrap();
-        let closed = ours.close(deadline(20)).unwrap();
-        assert!(!closed.aborted && closed.error.is_none(), "{closed:?}");
-        assert_eq!((closed.stats.bytes_sealed, closed.stats.records_sealed), (8, 1));
-        let mut question = Vec::new();
-        theirs.read_to_end(&mut question).unwrap();
-        assert_eq!(question, b"question");
-        assert_eq!(ours.write(b"more").unwrap_err().kind(), ErrorKind::BrokenPipe);
-        assert!(matches!(ours.close(deadline(1)), Err(Error::Closed)));
-        theirs.write_all(b"answer").unwrap();
-        theirs.close();
-        let mut answer = Vec::new();
-        ours.read_to_end(&mut answer).unwrap();
-        assert_eq!(answer, b"answer");
-        assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0, "again");
+        let (mut ours, mut theirs) = ours_and_theirs(on(), &case);
+        endings::each_way_is_ended(&mut ours, &mut theirs);
 
-        let (mut ours, mut theirs) = ours_and_theirs(on(), &case, Role::Server);
-        theirs.write_all(b"the first part").unwrap();
-        theirs.socket.shutdown(Shutdown::Write).unwrap();
-        let mut read = Vec::new();
-        assert_eq!(ours.read_to_end(&mut read).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-        assert_eq!(read, b"the first part");
-        ours.write_all(b"still writing").unwrap();
-        theirs.read_exact(&mut [0; 13]).unwrap();
+        let (mut ours, mut theirs) = our_server_and_theirs(on(), &case);
+        endings::the_end_of_tcp_is_an_error(&mut ours, &mut theirs);
         drop(ours);
         assert!(theirs.read(&mut [0; 10]).is_err(), "dropped: no close_notify");
     }
@@ -194,18 +145,11 @@ fn what_was_taken_arrives_whole_however_late_the_peer_reads() {
         return;
     }
     for case in both_versions() {
-        let (mut ours, mut theirs) = ours_and_theirs(on(), &case, Role::Client);
+        let (mut ours, mut theirs) = ours_and_theirs(on(), &case);
         let sent = pattern(64 << 20, 5);
-        let mut taken = 0;
-        let late = loop {
-            ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(300)));
-            match ours.write(&sent[taken..]) {
-                Ok(count) => taken += count,
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(late.kind(), ErrorKind::TimedOut);
-        assert!(taken < sent.len() && ours.halves().1.unacknowledged_bytes() > Some(0));
+        let patience = Duration::from_millis(300);
+        let taken = endings::write_while_nobody_reads(&mut ours, &sent, patience);
+        assert!(ours.unacknowledged_bytes() > Some(0));
         let reading = thread::spawn(move || {
             thread::sleep(Duration::from_millis(300));
             let mut read = Vec::new();
@@ -224,13 +168,8 @@ fn close_ends_by_its_deadline_and_says_what_was_lost() {
     if !has_kernel_tls("close_ends_by_its_deadline_and_says_what_was_lost") {
         return;
     }
-    let (mut ours, mut theirs) = ours_and_theirs(on(), &case_tls13(), Role::Client);
-    ours.set_write_deadline(Some(Instant::now() + Duration::from_millis(300)));
-    let _ = ours.write(&vec![1; 64 << 20]);
-    let before = Instant::now();
-    let closed = ours.close(Instant::now() + Duration::from_millis(200)).unwrap();
-    assert!(before.elapsed() < Duration::from_secs(10));
-    assert!(closed.aborted && closed.unacknowledged_bytes > 0, "{closed:?}");
+    let (mut ours, mut theirs) = ours_and_theirs(on(), &case_tls13());
+    endings::a_late_close_says_what_was_lost(&mut ours);
     drop(ours);
     assert!(theirs.read_to_end(&mut Vec::new()).is_err(), "a part is not taken for the whole");
 }
@@ -241,27 +180,14 @@ fn damage_is_one_clear_error_of_both_halves_and_the_peer_is_told() {
         return;
     }
     for case in both_versions() {
-        let (ours, mut theirs) = ours_and_theirs(on(), &case, Role::Client);
-        let (mut reader, mut writer) = ours.split();
-        theirs.connection.writer().write_all(b"sealed").unwrap();
-        let mut wire = Vec::new();
-        theirs.connection.write_tls(&mut wire).unwrap();
-        *wire.last_mut().unwrap() ^= 1;
-        theirs.socket.write_all(&wire).unwrap();
-        for _ in 0..2 {
-            let found = reader.receive(&mut [0; 100]).unwrap_err();
-            assert!(matches!(found, Error::Inauthentic), "{found}");
-            let found = writer.send(&[IoSlice::new(b"more")]).unwrap_err();
-            assert!(matches!(found, Error::Inauthentic), "{found}");
-        }
-        let told = theirs.read(&mut [0; 10]).unwrap_err();
-        assert!(told.to_string().contains("BadRecordMac"), "{told}");
+        let (ours, theirs) = ours_and_theirs(on(), &case);
+        endings::a_flipped_bit_ends_both_halves(ours, theirs);
 
         for (wire, expected) in [
             (&[23, 3, 3, 0x50, 0, 0, 0][..], Violation::RecordTooLong),
             (&[23, 2, 0, 0, 40, 0, 0], Violation::WrongVersion),
         ] {
-            let (mut ours, mut theirs) = ours_and_theirs(on(), &case, Role::Server);
+            let (mut ours, mut theirs) = our_server_and_theirs(on(), &case);
             theirs.socket.write_all(&[wire, &[0; 64]].concat()).unwrap();
             let found = ours.halves().0.receive(&mut [0; 100]).unwrap_err();
             assert!(matches!(found, Error::Peer(found) if found == expected), "{found}");
@@ -269,7 +195,7 @@ fn damage_is_one_clear_error_of_both_halves_and_the_peer_is_told() {
         }
 
         // The peer finds damage, and tells us.
-        let (mut ours, mut theirs) = ours_and_theirs(on(), &case, Role::Client);
+        let (mut ours, mut theirs) = ours_and_theirs(on(), &case);
         let mut forged = &[&[23, 3, 3, 0, 40][..], &[0; 40]].concat()[..];
         theirs.connection.read_tls(&mut forged).unwrap();
         theirs.connection.process_new_packets().unwrap_err();
@@ -286,7 +212,7 @@ fn files_arrive_whole_between_writes_and_as_far_as_they_go() {
     }
     let content = pattern(500_000, 6);
     for case in both_versions() {
-        let (mut ours, mut theirs) = ours_and_theirs(on(), &case, Role::Client);
+        let (mut ours, mut theirs) = ours_and_theirs(on(), &case);
         let reading = thread::spawn(move || {
             let mut read = Vec::new();
             theirs.read_to_end(&mut read).unwrap();
@@ -316,7 +242,7 @@ fn a_key_is_replaced_before_its_limit_or_the_write_says_why_not() {
     }
     for case in both_versions() {
         let limited = on().limits(Limits { seals: 40, failures: 1 });
-        let (mut ours, mut theirs) = ours_and_theirs(limited, &case, Role::Client);
+        let (mut ours, mut theirs) = ours_and_theirs(limited, &case);
         let sent = pattern(2 << 20, 3);
         let reading = thread::spawn(move || {
             let mut read = Vec::new();
@@ -360,7 +286,7 @@ fn the_peers_key_updates_are_followed_and_its_requests_granted_or_refused_clearl
     assert!(near.stats().key_updates_received >= 3, "{}", near.stats());
 
     // rustls requests ours with each of its own.
-    let (mut ours, mut theirs) = ours_and_theirs(on(), &case_tls13(), Role::Client);
+    let (mut ours, mut theirs) = ours_and_theirs(on(), &case_tls13());
     for round in 0..20u8 {
         theirs.refresh();
         theirs.write_all(&[round]).unwrap();
@@ -458,7 +384,7 @@ fn a_task_does_as_well() {
 #[test]
 fn auto_leaves_records_to_us_where_no_device_offloads() {
     for case in both_versions() {
-        let (mut ours, mut theirs) = ours_and_theirs(TlsStream::builder(), &case, Role::Client);
+        let (mut ours, mut theirs) = ours_and_theirs(TlsStream::builder(), &case);
         ours.write_all(b"ours").unwrap();
         theirs.read_exact(&mut [0; 4]).unwrap();
         let makers = ours.stats().makers;
@@ -471,7 +397,7 @@ fn auto_leaves_records_to_us_where_no_device_offloads() {
         assert_eq!(reason, expected);
     }
     let off = TlsStream::builder().ktls(Ktls::Off);
-    let (ours, _theirs) = ours_and_theirs(off, &case_tls13(), Role::Client);
+    let (ours, _theirs) = ours_and_theirs(off, &case_tls13());
     assert!(ours.stats().to_string().contains("kernel TLS is switched off"), "{}", ours.stats());
 }
 

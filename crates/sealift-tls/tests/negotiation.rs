@@ -13,7 +13,7 @@ use rustls::{AlertDescription, ClientConfig, HandshakeKind, ServerConfig};
 use sealift_tls::{Error, Result, TlsStream, rustls};
 use support::kits::{equipped, over_engines};
 use support::puppet::Puppet;
-use support::{Authority, Case, case_tls12, case_tls13, deadline, name, tcp_pair};
+use support::{Authority, both_versions, case_tls12, case_tls13, deadline, name, tcp_pair};
 
 over_engines![
     the_application_protocol_and_the_name_are_agreed_on,
@@ -25,10 +25,6 @@ over_engines![
     a_peer_that_speaks_something_else_is_refused_at_once,
     a_handshake_that_stalls_or_is_cut_ends_with_its_reason,
 ];
-
-fn both_versions() -> [Case; 2] {
-    [case_tls13(), case_tls12()]
-}
 
 fn accept(far: TcpStream, config: Arc<ServerConfig>) -> JoinHandle<Result<TlsStream>> {
     let builder = equipped();

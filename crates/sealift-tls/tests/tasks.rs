@@ -13,29 +13,17 @@ use std::time::Duration;
 
 use sealift_io::ktls::KernelTls;
 use sealift_io::{Backend, Policy};
-use sealift_tls::{AsyncTlsStream, Ktls, TlsStream, TlsStreamBuilder};
+use sealift_tls::{Ktls, TlsStream, TlsStreamBuilder};
+use support::ends::{narrow_tcp_pair, tasks_and_theirs_over};
 use support::kits::{each_kit, equipped};
 use support::skip::skip;
-use support::{Authority, Theirs, case_tls13, deadline, name, pattern, tcp_pair};
+use support::{case_tls13, pattern, tcp_pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(20);
 const BACKENDS: [Backend; 3] = [Backend::Uring, Backend::MsgZerocopy, Backend::Copy];
-
-/// Ours, on sockets of which each holds little, and rustls's server.
-async fn ours_and_theirs(builder: TlsStreamBuilder) -> (AsyncTlsStream, Theirs) {
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    rustix::net::sockopt::set_socket_send_buffer_size(&near, 64 << 10).unwrap();
-    rustix::net::sockopt::set_socket_recv_buffer_size(&far, 64 << 10).unwrap();
-    let server = authority.server(&case_tls13());
-    let theirs = thread::spawn(move || Theirs::server(far, server));
-    let client = authority.client(&case_tls13());
-    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20)).await.unwrap();
-    (ours, theirs.join().unwrap())
-}
 
 /// A task that writes `sent` and flushes, once its peer keeps it waiting.
 async fn waiting_writer(
@@ -85,7 +73,8 @@ async fn a_writer_goes_on_though_a_reader_waits_too() {
 }
 
 async fn a_writer_goes_on(builder: TlsStreamBuilder) {
-    let (ours, mut theirs) = ours_and_theirs(builder.clone()).await;
+    let (ours, mut theirs) =
+        tasks_and_theirs_over(narrow_tcp_pair(), builder.clone(), &case_tls13()).await;
     let (mut reader, writer) = tokio::io::split(ours);
     let sent = pattern(4 << 20, 5);
     let writing = waiting_writer(writer, sent.clone()).await;
@@ -116,7 +105,8 @@ async fn a_failure_of_the_reader_wakes_a_writer() {
 }
 
 async fn a_failure_wakes_a_writer(builder: TlsStreamBuilder) {
-    let (ours, theirs) = ours_and_theirs(builder.clone()).await;
+    let (ours, theirs) =
+        tasks_and_theirs_over(narrow_tcp_pair(), builder.clone(), &case_tls13()).await;
     let (mut reader, writer) = tokio::io::split(ours);
     let writing = waiting_writer(writer, pattern(4 << 20, 5)).await;
     forge(&theirs.socket);

@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use sealift_io::{Backend, Policy};
 use sealift_tls::sealift_crypto::{Coprocessor, Crash};
 use sealift_tls::{AsyncTlsStream, Error, TlsStream, rustls};
+use support::ends::{narrow_tcp_pair, tasks_and_theirs_over};
 use support::engines::{Telltale, sound};
 use support::puppet::Puppet;
 use support::{Authority, Theirs, case_tls12, case_tls13, deadline, name, pattern, tcp_pair};
@@ -197,17 +198,10 @@ async fn a_write_that_waits_does_not_ask_again_and_again() {
 /// Nobody reads: the future waits, and may be dropped; what was taken arrives once and in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_waits_for_a_peer_that_does_not_read_and_may_be_dropped() {
-    let authority = Authority::new();
-    let case = case_tls13();
     for backend in BACKENDS {
-        let (near, far) = tcp_pair();
-        let server = authority.server(&case);
-        let theirs = thread::spawn(move || Theirs::server(far, server));
         let builder = TlsStream::builder().backend(backend);
-        let client = authority.client(&case);
-        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
-        let mut ours = ours.await.unwrap();
-        let mut theirs = theirs.join().unwrap();
+        let (mut ours, mut theirs) =
+            tasks_and_theirs_over(tcp_pair(), builder, &case_tls13()).await;
         let sent = pattern(16 << 20, 4);
         let mut taken = 0;
         while let Ok(count) = timeout(Duration::from_millis(200), ours.write(&sent[taken..])).await
@@ -265,21 +259,13 @@ async fn what_is_given_away_leaves_while_the_task_sleeps() {
 /// Nothing else wakes the task: the peer does not read, and so the sender has no news.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_of_the_engine_wakes_the_task() {
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    // Or what the kernel holds would grow for a while.
-    rustix::net::sockopt::set_socket_send_buffer_size(&near, 64 << 10).unwrap();
-    rustix::net::sockopt::set_socket_recv_buffer_size(&far, 64 << 10).unwrap();
-    let server = authority.server(&case_tls13());
-    let theirs = thread::spawn(move || Theirs::server(far, server));
     // It takes the second job, and fails, once the task has seen that the first is done.
     let device = Coprocessor::builder().depth(1).latency(Duration::from_millis(100));
     let device = device.crashes_after(2, Crash::Fails).build().unwrap();
     let builder = TlsStream::builder().backend(Backend::Copy).sealing_engine(device);
-    let client = authority.client(&case_tls13());
-    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
-    let mut ours = ours.await.unwrap();
-    let _theirs = theirs.join().unwrap();
+    // Or what the kernel holds would grow for a while.
+    let sockets = narrow_tcp_pair();
+    let (mut ours, _theirs) = tasks_and_theirs_over(sockets, builder, &case_tls13()).await;
     let more = vec![1; 1 << 20];
     while let Ok(count) = timeout(Duration::from_millis(200), ours.write(&more)).await {
         count.unwrap();
@@ -299,15 +285,8 @@ async fn a_failure_of_the_engine_wakes_the_task() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_of_an_engine_without_a_descriptor_ends_the_wait() {
     let (puppet, strings) = Puppet::new();
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    let server = authority.server(&case_tls13());
-    let theirs = thread::spawn(move || Theirs::server(far, server));
     let builder = TlsStream::builder().sealing_engine(puppet);
-    let client = authority.client(&case_tls13());
-    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
-    let mut ours = ours.await.unwrap();
-    let _theirs = theirs.join().unwrap();
+    let (mut ours, _theirs) = tasks_and_theirs_over(tcp_pair(), builder, &case_tls13()).await;
     ours.send_owned(vec![1; 100_000]).await.unwrap();
     let failing = thread::spawn(move || {
         thread::sleep(Duration::from_millis(50));

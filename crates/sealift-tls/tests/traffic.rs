@@ -9,23 +9,10 @@ use std::thread;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sealift_io::{Backend, Policy, Pool};
-use sealift_tls::{TlsReader, TlsStream, TlsStreamBuilder, TlsWriter};
+use sealift_tls::{TlsReader, TlsStream, TlsWriter};
+use support::ends::both_ours;
 use support::engines::sound;
-use support::{Authority, Case, cases, deadline, name, pattern, tcp_pair};
-
-fn both_ours(
-    authority: &Authority,
-    case: &Case,
-    builder: &TlsStreamBuilder,
-    for_near: impl FnOnce(TlsStreamBuilder) -> TlsStreamBuilder,
-) -> (TlsStream, TlsStream) {
-    let (near, far) = tcp_pair();
-    let (server, builder_there) = (authority.server(case), builder.clone());
-    let accepted = thread::spawn(move || builder_there.accept(far, server, deadline(10)).unwrap());
-    let client = authority.client(case);
-    let ours = for_near(builder.clone()).connect(near, client, name(), deadline(10)).unwrap();
-    (ours, accepted.join().unwrap())
-}
+use support::{Authority, cases, deadline, name, pattern};
 
 /// Writes `sent` in parts of these sizes, over and over, and gives every third away.
 fn write_in_parts(writer: &mut TlsWriter, sent: &[u8], sizes: &[usize]) {
@@ -63,7 +50,6 @@ fn read_in_parts(reader: &mut TlsReader, sizes: &[usize]) -> Vec<u8> {
 
 #[test]
 fn both_directions_carry_any_parts_at_once() {
-    let authority = Authority::new();
     let backends = [Backend::Uring, Backend::MsgZerocopy, Backend::Copy];
     let policies = [Policy::AlwaysZeroCopy, Policy::Adaptive(None)];
     let sizes = || prop::collection::vec(prop_oneof![1..200usize, 1..70_000usize], 1..20);
@@ -88,8 +74,7 @@ fn both_directions_carry_any_parts_at_once() {
             let builder = TlsStream::builder().pool(&pool).backend(backend).policy(policy);
             // One end seals on an engine, the other here.
             let (sealer, seed) = engine;
-            let (near, far) =
-                both_ours(&authority, &case, &builder, |near| sealer.give(near, seed));
+            let (near, far) = both_ours(&case, sealer.give(builder.clone(), seed), builder);
             let directions = [(near, 1u8, 2u8), (far, 2, 1)];
             thread::scope(|scope| {
                 for (stream, seed, expected) in directions {
@@ -135,9 +120,8 @@ fn a_unix_stream_does_as_well() {
 /// Each byte is touched once by the seal and once by the opening, if the reader gives it room.
 #[test]
 fn a_bulk_transfer_touches_each_byte_once_per_side() {
-    let authority = Authority::new();
     for case in cases() {
-        let (mut near, mut far) = both_ours(&authority, &case, &TlsStream::builder(), |near| near);
+        let (mut near, mut far) = both_ours(&case, TlsStream::builder(), TlsStream::builder());
         let sent = pattern(4 << 20, 9);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -163,9 +147,8 @@ fn a_bulk_transfer_touches_each_byte_once_per_side() {
 /// What is written by a write is on its way when it returns: nobody has to flush.
 #[test]
 fn a_small_write_needs_no_flush() {
-    let authority = Authority::new();
     for case in cases() {
-        let (mut near, mut far) = both_ours(&authority, &case, &TlsStream::builder(), |near| near);
+        let (mut near, mut far) = both_ours(&case, TlsStream::builder(), TlsStream::builder());
         for round in 0..50u8 {
             near.write_all(&[round]).unwrap();
             let mut read = [0];
@@ -181,9 +164,8 @@ fn a_small_write_needs_no_flush() {
 /// As in rustls: an empty record says nothing, but that somebody wrote.
 #[test]
 fn nothing_to_write_sends_nothing() {
-    let authority = Authority::new();
     for case in cases() {
-        let (mut near, _far) = both_ours(&authority, &case, &TlsStream::builder(), |near| near);
+        let (mut near, _far) = both_ours(&case, TlsStream::builder(), TlsStream::builder());
         assert_eq!(near.write(&[]).unwrap(), 0);
         assert_eq!(near.write_vectored(&[IoSlice::new(&[]), IoSlice::new(&[])]).unwrap(), 0);
         near.send_owned(Vec::new()).unwrap();

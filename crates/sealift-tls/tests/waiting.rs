@@ -11,8 +11,9 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use sealift_crypto::Workers;
 use sealift_io::{Backend, Policy};
-use sealift_tls::{TlsReader, TlsStream, TlsStreamBuilder};
-use support::{Authority, Theirs, case_tls13, deadline, name, tcp_pair};
+use sealift_tls::{TlsReader, TlsStream};
+use support::ends::ours_and_theirs;
+use support::{case_tls13, deadline};
 
 /// How long the peer says nothing.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -20,16 +21,6 @@ const SILENCE: Duration = Duration::from_millis(1500);
 const MOST_WORK: Duration = Duration::from_millis(60);
 /// One that looks every five milliseconds wakes three hundred times.
 const MOST_WAKE_UPS: u64 = 60;
-
-fn ours_and_theirs(builder: TlsStreamBuilder) -> (TlsStream, Theirs) {
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    let server = authority.server(&case_tls13());
-    let theirs = thread::spawn(move || Theirs::server(far, server));
-    let client = authority.client(&case_tls13());
-    let ours = builder.connect(near, client, name(), deadline(20)).unwrap();
-    (ours, theirs.join().unwrap())
-}
 
 /// Waits for one byte, on this thread; says how long it worked for that and how often it slept.
 fn wait_for_byte(reader: &mut TlsReader) -> (Duration, u64) {
@@ -51,7 +42,7 @@ fn sleeps() -> u64 {
 fn a_reader_sleeps_behind_a_zero_copy_write() {
     for backend in [Backend::MsgZerocopy, Backend::Uring] {
         let builder = TlsStream::builder().backend(backend).policy(Policy::AlwaysZeroCopy);
-        let (mut ours, mut theirs) = ours_and_theirs(builder);
+        let (mut ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
         let size = 2 << 20;
         let there = thread::spawn(move || {
             thread::sleep(Duration::from_millis(200));
@@ -71,7 +62,8 @@ fn a_reader_sleeps_behind_a_zero_copy_write() {
 #[test]
 fn a_reader_sleeps_behind_the_end_of_an_engine() {
     let engine = Workers::builder().build().unwrap();
-    let (ours, mut theirs) = ours_and_theirs(TlsStream::builder().sealing_engine(engine));
+    let builder = TlsStream::builder().sealing_engine(engine);
+    let (ours, mut theirs) = ours_and_theirs(builder, &case_tls13());
     let (mut reader, mut writer) = ours.split();
     let reading = thread::spawn(move || wait_for_byte(&mut reader));
     // The reader listens to the engine.
@@ -92,7 +84,7 @@ fn a_reader_sleeps_behind_the_end_of_an_engine() {
 /// What is wanted of a writer that has ended is not waited for.
 #[test]
 fn a_reader_sleeps_though_a_request_cannot_be_answered() {
-    let (mut ours, mut theirs) = ours_and_theirs(TlsStream::builder());
+    let (mut ours, mut theirs) = ours_and_theirs(TlsStream::builder(), &case_tls13());
     assert!(!ours.close(deadline(10)).unwrap().aborted);
     let there = thread::spawn(move || {
         assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0);

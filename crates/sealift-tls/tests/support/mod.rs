@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 mod authority;
+pub mod endings;
+pub mod ends;
 pub mod engines;
 pub mod kits;
 pub mod opening;
@@ -57,6 +59,11 @@ pub fn case_tls12() -> Case {
 /// The server's name.
 pub fn name() -> ServerName<'static> {
     "sealift.example".try_into().unwrap()
+}
+
+/// The first case of each version.
+pub fn both_versions() -> [Case; 2] {
+    [case_tls13(), case_tls12()]
 }
 
 /// A moment `seconds` from now.
