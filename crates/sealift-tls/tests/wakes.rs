@@ -1,26 +1,31 @@
 //! Who gets a stream on for a task that sleeps wakes it, there and then: the runtime, which might
-//! have done so later, has no turn in between. Tasks are polled by hand.
+//! have done so later, has no turn in between. Tasks are polled by hand, and only the kernel is
+//! waited for: until it has, or has acknowledged, what a test is about.
 #![cfg(feature = "tokio")]
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sealift_io::{Backend, Policy, Pool};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use sealift_io::{Backend, Policy, Pool, unacknowledged_bytes};
 use sealift_tls::sealift_crypto::{Coprocessor, Crash};
 use sealift_tls::{AsyncTlsStream, TlsStream, TlsStreamBuilder};
-use support::{Authority, Theirs, case_tls13, deadline, name, tcp_pair};
+use support::ends::{narrow_tcp_pair, tasks_and_theirs_over};
+use support::{Theirs, case_tls13, deadline};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const BACKENDS: [Backend; 3] = [Backend::Uring, Backend::MsgZerocopy, Backend::Copy];
-/// Longer than the sockets and the runtime need to come to rest.
-const A_WHILE: Duration = Duration::from_millis(100);
+/// Between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A task that is only woken.
 #[derive(Default)]
@@ -49,17 +54,12 @@ fn alone(builder: TlsStreamBuilder) -> TlsStreamBuilder {
     builder.pool(&Pool::builder().frames(16).frame_bytes(4 * 16_413).build().unwrap())
 }
 
-/// Ours, on sockets of which each holds little, and rustls's server.
-async fn ours_and_theirs(builder: TlsStreamBuilder) -> (AsyncTlsStream, Theirs) {
-    let authority = Authority::new();
-    let (near, far) = tcp_pair();
-    rustix::net::sockopt::set_socket_send_buffer_size(&near, 64 << 10).unwrap();
-    rustix::net::sockopt::set_socket_recv_buffer_size(&far, 64 << 10).unwrap();
-    let server = authority.server(&case_tls13());
-    let theirs = thread::spawn(move || Theirs::server(far, server));
-    let client = authority.client(&case_tls13());
-    let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20)).await.unwrap();
-    (ours, theirs.join().unwrap())
+/// Ours, on sockets of which each holds little, rustls's server, and our socket once more.
+async fn ours_and_theirs(builder: TlsStreamBuilder) -> (AsyncTlsStream, Theirs, TcpStream) {
+    let (near, far) = narrow_tcp_pair();
+    let socket = near.try_clone().unwrap();
+    let (ours, theirs) = tasks_and_theirs_over((near, far), builder, &case_tls13()).await;
+    (ours, theirs, socket)
 }
 
 fn poll_read(ours: &mut AsyncTlsStream, waker: &Waker) -> Poll<std::io::Result<usize>> {
@@ -69,35 +69,48 @@ fn poll_read(ours: &mut AsyncTlsStream, waker: &Waker) -> Poll<std::io::Result<u
     polled.map_ok(|()| into.filled().len())
 }
 
-/// Writes until there is no room, and nothing more happens by itself: the writer sleeps.
-async fn fill(ours: &mut AsyncTlsStream, sleeper: &Sleeper, waker: &Waker) {
-    let block = vec![1; 1 << 20];
+/// Has the peer send this, and the runtime take note that something can be read.
+async fn arrive(ours: &mut AsyncTlsStream, send: impl FnOnce()) {
+    let (reader, waker) = Sleeper::new();
+    assert!(poll_read(ours, &waker).is_pending());
+    send();
+    let late = deadline(20);
+    while reader.woken() == 0 {
+        assert!(Instant::now() < late, "the runtime sees nothing");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Writes until the kernel has no room, and keeps what the peer does not read: the writer sleeps.
+/// From here on the runtime has no turn.
+async fn fill(ours: &mut AsyncTlsStream, socket: &TcpStream, sleeper: &Sleeper, waker: &Waker) {
+    let (block, late) = (vec![1; 1 << 20], deadline(20));
     loop {
         while let Poll::Ready(written) =
             Pin::new(&mut *ours).poll_write(&mut Context::from_waker(waker), &block)
         {
             written.unwrap();
         }
-        sleeper.woken();
-        tokio::time::sleep(A_WHILE).await;
-        if sleeper.woken() == 0 {
+        tokio::time::sleep(PAUSE).await;
+        if sleeper.woken() == 0 && unacknowledged_bytes(socket).unwrap() > 0 {
             return;
         }
+        assert!(Instant::now() < late, "there is always room");
     }
 }
 
-/// Takes what is in the sockets. The runtime has no turn.
-fn take_all(socket: &std::net::TcpStream) {
-    let mut socket = socket.try_clone().unwrap();
-    socket.set_read_timeout(Some(A_WHILE)).unwrap();
-    let mut into = vec![0; 1 << 20];
-    let ended = loop {
-        match socket.read(&mut into) {
-            Ok(count) => assert!(count > 0),
-            Err(error) => break error,
+/// Reads all that the kernel has of ours. The runtime has no turn.
+fn take_all(ours: &TcpStream, theirs: &Theirs) {
+    let (mut into, late) = (vec![0; 1 << 20], deadline(20));
+    loop {
+        match recv(&theirs.socket, &mut into[..], RecvFlags::DONTWAIT) {
+            Ok((_, count)) => assert!(count > 0),
+            Err(Errno::AGAIN) if unacknowledged_bytes(ours).unwrap() == 0 => return,
+            Err(Errno::AGAIN) => thread::sleep(PAUSE),
+            Err(errno) => panic!("{errno}"),
         }
-    };
-    assert_eq!(ended.kind(), ErrorKind::WouldBlock);
+        assert!(Instant::now() < late, "{:?}", unacknowledged_bytes(ours));
+    }
 }
 
 /// The reading task, which has news of its own, sends what the writer waits for.
@@ -105,11 +118,11 @@ fn take_all(socket: &std::net::TcpStream) {
 async fn a_reader_that_sends_what_was_left_wakes_the_writer() {
     for backend in BACKENDS {
         let builder = TlsStream::builder().backend(backend).policy(Policy::AlwaysZeroCopy);
-        let (mut ours, mut theirs) = ours_and_theirs(alone(builder)).await;
+        let (mut ours, mut theirs, socket) = ours_and_theirs(alone(builder)).await;
+        arrive(&mut ours, || theirs.write_all(b"!").unwrap()).await;
         let (writer, waker) = Sleeper::new();
-        theirs.write_all(b"!").unwrap();
-        fill(&mut ours, &writer, &waker).await;
-        take_all(&theirs.socket);
+        fill(&mut ours, &socket, &writer, &waker).await;
+        take_all(&socket, &theirs);
         assert_eq!(writer.woken(), 0, "{backend}");
         assert!(matches!(poll_read(&mut ours, &Sleeper::new().1), Poll::Ready(Ok(1))), "{backend}");
         assert_eq!(writer.woken(), 1, "{backend}: {}", ours.stream().stats());
@@ -120,25 +133,25 @@ async fn a_reader_that_sends_what_was_left_wakes_the_writer() {
 #[tokio::test]
 async fn a_stream_that_takes_frames_back_wakes_the_writer_that_waits_for_them() {
     let builder = TlsStream::builder().backend(Backend::MsgZerocopy).policy(Policy::AlwaysZeroCopy);
-    let (mut ours, theirs) = ours_and_theirs(builder.clone()).await;
+    let (mut ours, theirs, socket) = ours_and_theirs(builder.clone()).await;
     let (writer, waker) = Sleeper::new();
-    fill(&mut ours, &writer, &waker).await;
-    take_all(&theirs.socket);
+    fill(&mut ours, &socket, &writer, &waker).await;
+    take_all(&socket, &theirs);
     assert_eq!(writer.woken(), 0);
-    let greedy = thread::spawn(move || {
-        let authority = Authority::new();
-        let (near, far) = tcp_pair();
-        let server = authority.server(&case_tls13());
-        let theirs = thread::spawn(move || Theirs::server(far, server));
-        let client = authority.client(&case_tls13());
-        let builder = builder.frames_in_flight(1000);
-        let mut greedy = builder.connect(near, client, name(), deadline(20)).unwrap();
-        let _theirs = theirs.join().unwrap();
-        greedy.set_write_deadline(Some(std::time::Instant::now() + Duration::from_secs(1)));
-        // Nobody reads it: it takes frames until few are left.
-        assert!(greedy.write_all(&vec![1; 64 << 20]).is_err());
+    let is_woken = || writer.0.load(Ordering::SeqCst) > 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Nobody reads it: it takes frames until few are left.
+            let builder = builder.frames_in_flight(1000);
+            let (mut greedy, _theirs) = support::ends::ours_and_theirs(builder, &case_tls13());
+            let (block, late) = (vec![1; 1 << 20], deadline(20));
+            while !is_woken() {
+                assert!(Instant::now() < late, "{}", greedy.stats());
+                greedy.set_write_deadline(Some(Instant::now() + PAUSE));
+                let _ = greedy.write(&block);
+            }
+        });
     });
-    greedy.join().unwrap();
     assert_eq!(writer.woken(), 1, "{}", ours.stream().stats());
 }
 
@@ -147,10 +160,11 @@ async fn a_stream_that_takes_frames_back_wakes_the_writer_that_waits_for_them() 
 async fn an_error_of_the_reader_wakes_the_writer() {
     for backend in BACKENDS {
         let builder = alone(TlsStream::builder().backend(backend));
-        let (mut ours, mut theirs) = ours_and_theirs(builder).await;
+        let (mut ours, mut theirs, socket) = ours_and_theirs(builder).await;
+        let forged = [&[23, 3, 3, 0, 40], &[7; 40][..]].concat();
+        arrive(&mut ours, || theirs.socket.write_all(&forged).unwrap()).await;
         let (writer, waker) = Sleeper::new();
-        theirs.socket.write_all(&[&[23, 3, 3, 0, 40], &[7; 40][..]].concat()).unwrap();
-        fill(&mut ours, &writer, &waker).await;
+        fill(&mut ours, &socket, &writer, &waker).await;
         let Poll::Ready(Err(error)) = poll_read(&mut ours, &Sleeper::new().1) else {
             panic!("{backend}: no error")
         };
@@ -166,7 +180,7 @@ async fn an_error_of_the_writer_wakes_the_reader() {
     let device = Coprocessor::builder().depth(2).latency(Duration::from_secs(10));
     let device = device.crashes_after(2, Crash::Fails).build().unwrap();
     let builder = TlsStream::builder().backend(Backend::Copy).sealing_engine(device);
-    let (mut ours, _theirs) = ours_and_theirs(builder).await;
+    let (mut ours, _theirs, _) = ours_and_theirs(builder).await;
     ours.send_owned(vec![1; 10_000]).await.unwrap();
     let (reader, waker) = Sleeper::new();
     assert!(poll_read(&mut ours, &waker).is_pending());
@@ -174,9 +188,14 @@ async fn an_error_of_the_writer_wakes_the_reader() {
     let mut writing = Context::from_waker(Waker::noop());
     let given = ours.poll_send_owned(&mut writing, &mut vec![1; 10_000].into());
     // The device has a thread of its own.
-    thread::sleep(A_WHILE);
-    let flushed = Pin::new(&mut ours).poll_flush(&mut writing);
-    let Poll::Ready(Err(error)) = flushed else { panic!("no error: {given:?} {flushed:?}") };
+    let late = deadline(20);
+    let error = loop {
+        match Pin::new(&mut ours).poll_flush(&mut writing) {
+            Poll::Ready(flushed) => break flushed.unwrap_err(),
+            Poll::Pending => thread::sleep(PAUSE),
+        }
+        assert!(Instant::now() < late, "no error: {given:?}");
+    };
     assert!(error.to_string().contains("coprocessor"), "{error}");
     assert_eq!(reader.woken(), 1);
 }
