@@ -32,8 +32,8 @@ const LOOM_PREEMPTIONS: &str = "3";
 pub(crate) fn loom(run: &mut Run) -> Outcome {
     let mut command = run.cargo(["test", "--lib", "--release"]);
     command.args(["-p", "sealift-io", "-p", "sealift-crypto", "-p", "sealift-tls"]);
-    // The flag reaches tokio too, which then builds its sockets only with this feature.
-    command.args(["--features", "tokio?/sync"]);
+    // The flag reaches tokio too, which then builds its sockets only with `sync`.
+    command.args(["--features", "tokio,tokio?/sync"]);
     command.args(["--target-dir", "target/loom", "loom_"]).env("RUSTFLAGS", "--cfg loom");
     if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
         command.env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS);
