@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::vec;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -25,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The least time that each address gets, however many there are.
 const ATTEMPT_LEAST: Duration = Duration::from_secs(2);
 /// The pause before a unix socket whose queue is full is asked again.
-const QUEUE_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Connects to `url` within `timeout` (zero: for ever).
 pub(crate) fn connect(url: &Endpoint, timeout: Option<Duration>) -> Result<Connection, Failure> {
@@ -36,7 +37,7 @@ pub(crate) fn connect(url: &Endpoint, timeout: Option<Duration>) -> Result<Conne
         Endpoint::Unix(path) => connect_unix(url, path, deadline, timeout),
         Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
             let addresses = resolve(url, host, *port, timeout)?;
-            connect_any(url, &addresses, deadline, timeout)
+            connect_any(url, Attempts::new(addresses, deadline, timeout))
         }
     }
 }
@@ -48,25 +49,45 @@ fn connect_unix(
     deadline: Instant,
     timeout: Duration,
 ) -> Result<Connection, Failure> {
-    let failed = |errno: Errno| Failure::system(Action::Connect, url, errno);
-    let address = SocketAddrUnix::new(path).map_err(failed)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
-    let socket = socket.map_err(failed)?;
-    loop {
-        match rustix::net::connect(&socket, &address) {
-            Ok(()) => break,
-            Err(Errno::AGAIN) if Instant::now() < deadline => thread::sleep(QUEUE_PAUSE),
-            Err(Errno::AGAIN) => {
-                let url = url.to_string();
-                return Err(Failure::NotInTime { action: Action::Connect, url, after: timeout });
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno)),
+    let failed = |errno| Failure::system(Action::Connect, url, errno);
+    let attempt = UnixAttempt::new(path).map_err(failed)?;
+    while !attempt.is_connected().map_err(failed)? {
+        if Instant::now() >= deadline {
+            let url = url.to_string();
+            return Err(Failure::NotInTime { action: Action::Connect, url, after: timeout });
+        }
+        thread::sleep(QUEUE_PAUSE);
+    }
+    attempt.into_connection().map_err(failed)
+}
+
+/// A unix socket that is to be connected, and to what.
+pub(crate) struct UnixAttempt {
+    socket: OwnedFd,
+    address: SocketAddrUnix,
+}
+
+impl UnixAttempt {
+    pub(crate) fn new(path: &Path) -> Result<Self, Errno> {
+        let address = SocketAddrUnix::new(path)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        Ok(Self { socket, address })
+    }
+
+    /// Tries; false if the listener's queue is full, which is asked again after [`QUEUE_PAUSE`].
+    pub(crate) fn is_connected(&self) -> Result<bool, Errno> {
+        match rustix::net::connect(&self.socket, &self.address) {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(errno) => Err(errno),
         }
     }
-    rustix::io::ioctl_fionbio(&socket, false).map_err(failed)?;
-    Ok(Connection::unix(socket.into()))
+
+    pub(crate) fn into_connection(self) -> Result<Connection, Errno> {
+        rustix::io::ioctl_fionbio(&self.socket, false)?;
+        Ok(Connection::unix(self.socket.into()))
+    }
 }
 
 /// A path that does not fit into a socket's address has no error number in Rust's words.
@@ -77,37 +98,66 @@ pub(super) fn unix_failure(action: Action, url: &Endpoint, error: io::Error) -> 
     Failure::system(action, url, error)
 }
 
-/// The addresses of a host. The resolver takes its own time, so it is asked on a thread.
+/// The addresses of a host.
 pub(super) fn resolve(
     url: &Endpoint,
     host: &str,
     port: u16,
     timeout: Duration,
 ) -> Result<Vec<SocketAddr>, Failure> {
-    // What is an address already needs nobody's answer.
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![(address, port).into()]);
+    if let Some(address) = literal(host, port) {
+        return Ok(vec![address]);
     }
     let (answer, answered) = mpsc::channel();
-    let name = host.to_owned();
-    thread::Builder::new()
-        .name("resolver".into())
-        .spawn(move || {
-            let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-            // Nobody listens any more if it took too long.
-            let _ = answer.send(found);
-        })
-        .map_err(|error| Failure::system(Action::Resolve, url, error))?;
-    let unresolved = |reason: String| Failure::Unresolved { url: url.to_string(), reason };
+    // Nobody listens any more if it took too long.
+    ask(url, host, port, move |found| drop(answer.send(found)))?;
     match answered.recv_timeout(timeout) {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err(unresolved("it has no address".into())),
-        Ok(Ok(addresses)) => {
-            tracing::debug!(host, ?addresses, "resolved");
+        Ok(found) => addresses(url, found),
+        Err(_) => Err(no_answer(url)),
+    }
+}
+
+/// The resolver took too long.
+pub(crate) fn no_answer(url: &Endpoint) -> Failure {
+    unresolved(url, "the resolver did not answer in time".into())
+}
+
+/// What is an address already needs nobody's answer.
+pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
+    host.parse().ok().map(|address: IpAddr| (address, port).into())
+}
+
+/// What a resolver found.
+pub(crate) type Found = io::Result<Vec<SocketAddr>>;
+
+/// Has the resolver asked for a host. It takes its own time, so that is done on a thread.
+pub(crate) fn ask(
+    url: &Endpoint,
+    host: &str,
+    port: u16,
+    answer: impl FnOnce(Found) + Send + 'static,
+) -> Result<(), Failure> {
+    let name = host.to_owned();
+    let asked = thread::Builder::new().name("resolver".into()).spawn(move || {
+        answer((name.as_str(), port).to_socket_addrs().map(Iterator::collect));
+    });
+    asked.map(drop).map_err(|error| Failure::system(Action::Resolve, url, error))
+}
+
+/// The addresses that were found.
+pub(crate) fn addresses(url: &Endpoint, found: Found) -> Result<Vec<SocketAddr>, Failure> {
+    match found {
+        Ok(addresses) if addresses.is_empty() => Err(unresolved(url, "it has no address".into())),
+        Ok(addresses) => {
+            tracing::debug!(%url, ?addresses, "resolved");
             Ok(distinct(addresses))
         }
-        Ok(Err(error)) => Err(unresolved(resolver_words(&error))),
-        Err(_) => Err(unresolved("the resolver did not answer in time".into())),
+        Err(error) => Err(unresolved(url, resolver_words(&error))),
     }
+}
+
+fn unresolved(url: &Endpoint, reason: String) -> Failure {
+    Failure::Unresolved { url: url.to_string(), reason }
 }
 
 /// Each address once: a hosts file may say the same twice, which nobody can listen on.
@@ -121,41 +171,79 @@ fn resolver_words(error: &io::Error) -> String {
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
-fn connect_any(
-    url: &Endpoint,
-    addresses: &[SocketAddr],
+fn connect_any(url: &Endpoint, mut attempts: Attempts) -> Result<Connection, Failure> {
+    while let Some((address, until)) = attempts.next_address() {
+        let connected = begin(&address).and_then(|socket| {
+            await_connected(&socket, until)?;
+            finish(socket)
+        });
+        if let Some(connection) = attempts.note(address, connected) {
+            return connection.map_err(|error| Failure::system(Action::Connect, url, error));
+        }
+    }
+    Err(attempts.failure(url))
+}
+
+/// The addresses of a host, to be tried in turn.
+pub(crate) struct Attempts {
+    left: vec::IntoIter<SocketAddr>,
+    refusals: Vec<(SocketAddr, io::Error)>,
     deadline: Instant,
     timeout: Duration,
-) -> Result<Connection, Failure> {
-    let mut refusals: Vec<(SocketAddr, io::Error)> = Vec::new();
-    for (tried, &address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / (addresses.len() - tried) as u32;
-        match connect_one(&address, share.max(ATTEMPT_LEAST.min(timeout))) {
+}
+
+impl Attempts {
+    /// All of them together until `deadline`, which is `timeout` after the beginning.
+    pub(crate) fn new(addresses: Vec<SocketAddr>, deadline: Instant, timeout: Duration) -> Self {
+        Self { left: addresses.into_iter(), refusals: Vec::new(), deadline, timeout }
+    }
+
+    /// The next address, and until when it is to be tried: each has an equal share of what is left.
+    pub(crate) fn next_address(&mut self) -> Option<(SocketAddr, Instant)> {
+        let now = Instant::now();
+        let share = self.deadline.saturating_duration_since(now) / self.left.len().max(1) as u32;
+        let address = self.left.next()?;
+        Some((address, now + share.max(ATTEMPT_LEAST.min(self.timeout))))
+    }
+
+    /// Takes note of what came of one; the connection, if there is one.
+    pub(crate) fn note(
+        &mut self,
+        address: SocketAddr,
+        connected: io::Result<OwnedFd>,
+    ) -> Option<io::Result<Connection>> {
+        match connected {
             Ok(socket) => {
                 tracing::debug!(%address, "connected");
-                let connection = Connection::tcp(socket, address);
-                return connection.map_err(|error| Failure::system(Action::Connect, url, error));
+                Some(Connection::tcp(socket, address))
             }
             Err(error) => {
                 tracing::debug!(%address, why = %words(&error), "no connection");
-                refusals.push((address, error));
+                self.refusals.push((address, error));
+                None
             }
         }
     }
-    Err(unreached(url, &refusals, timeout))
+
+    /// What became of all of them.
+    pub(crate) fn failure(&self, url: &Endpoint) -> Failure {
+        unreached(url, &self.refusals, self.timeout)
+    }
 }
 
-/// Connects to one address with a socket that is armed before there is a connection.
-fn connect_one(address: &SocketAddr, time: Duration) -> io::Result<OwnedFd> {
-    let deadline = Instant::now() + time;
+/// Begins to connect to one address, with a socket that is armed before there is a connection.
+pub(crate) fn begin(address: &SocketAddr) -> io::Result<OwnedFd> {
     let socket = tcp_socket(address)?;
     match rustix::net::connect(&socket, address) {
-        Ok(()) => {}
         // An interrupted connect goes on by itself (connect(2)).
-        Err(Errno::INPROGRESS | Errno::INTR) => await_connected(&socket, deadline)?,
-        Err(errno) => return Err(errno.into()),
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        Err(errno) => Err(errno.into()),
     }
+}
+
+/// What came of it, once there is room to write.
+pub(crate) fn finish(socket: OwnedFd) -> io::Result<OwnedFd> {
+    sockopt::socket_error(&socket)??;
     rustix::io::ioctl_fionbio(&socket, false)?;
     Ok(socket)
 }
@@ -169,7 +257,7 @@ fn await_connected(socket: &OwnedFd, deadline: Instant) -> io::Result<()> {
         let mut polled = [PollFd::new(socket, PollFlags::OUT)];
         poll_for(&mut polled, left)?;
         if !polled[0].revents().is_empty() {
-            return Ok(sockopt::socket_error(socket)??);
+            return Ok(());
         }
     }
 }

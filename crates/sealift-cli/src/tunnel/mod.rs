@@ -6,9 +6,8 @@
 //!                   (figures.rs counts, metrics.rs tells; ../complaints.rs says what failed)
 //! ```
 //!
-//! One task carries a connection; what blocks (names, ways to TARGET) or computes for long
-//! (signatures) runs on threads of its own, some at a time. What idles holds no memory for bytes
-//! (`buffers.rs`).
+//! One task carries a connection; what blocks (a resolver) or computes for long (signatures) runs
+//! on threads of its own, some at a time. What idles holds no memory for bytes (`buffers.rs`).
 
 mod arrivals;
 mod buffers;
@@ -21,6 +20,7 @@ mod outcome;
 mod pair;
 mod places;
 mod plain;
+mod reach;
 mod report;
 mod stages;
 mod visit;
@@ -55,7 +55,7 @@ use report::Report;
 use stages::{Stage, Stages};
 use visit::Visit;
 
-/// Threads for what blocks. A handshake that waits for the other end has none.
+/// Threads for what computes for long. A handshake that waits for the other end has none.
 const THREADS: usize = 128;
 /// How long a visitor over TLS may take to shake hands if others wait for its place.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -156,7 +156,7 @@ fn try_run(
         Ok(tunnel.clone().serve(arrivals, args, terminal).await)
     });
     tunnel.complaints.end();
-    // A way to TARGET that is still waited for must not keep the others.
+    // What somebody's signature still computes must not keep the others.
     runtime.shutdown_background();
     served
 }

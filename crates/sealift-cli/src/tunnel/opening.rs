@@ -5,8 +5,8 @@
 //!  over TLS: shakes hands, then TARGET;   else: let in at once, then TARGET, which shakes hands
 //! ```
 //!
-//! Names are resolved and signatures made on threads for blocking work. Who waits for the other end
-//! of a handshake holds none.
+//! Signatures are made on threads for blocking work. Who waits for the other end of a handshake, or
+//! for TARGET (`reach.rs`), holds none.
 //!
 //! 1. A visitor over TLS shakes hands before TARGET hears of it: who is not let in costs nobody a
 //!    connection.
@@ -21,30 +21,28 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::ServerName;
 use sealift::tls::{self, AsyncTlsStream, Ktls, TlsStream, TlsStreamBuilder};
-use tokio::task::spawn_blocking;
 
 use super::outcome::{Mishap, Outcome};
+use super::reach::Reach;
 use crate::args::{EngineArg, TunnelArgs};
 use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::quantity::DURATION_MAX;
 use crate::transfer::connection::{self, Connection};
-use crate::transfer::{connect, sealing_engine, tls_failed};
+use crate::transfer::{sealing_engine, tls_failed};
 use crate::trust::Role;
 
 /// Sessions that this end comes back with.
 const SESSIONS: usize = 32;
 /// Tickets that a visitor is given: the next connection takes one, and brings one.
 const TICKETS: usize = 1;
-/// What the way to TARGET gets if everything before it took all the time.
-const LEAST: Duration = Duration::from_millis(1);
 
 /// How to bring a visitor to its target.
 #[derive(Debug)]
 pub(super) struct Opening {
     role: Role,
     listen: Endpoint,
-    target: Endpoint,
+    reach: Reach,
     timeout: Duration,
     engine: EngineArg,
     ktls: Ktls,
@@ -82,9 +80,9 @@ pub(super) struct Sealed {
 impl Opening {
     /// What `args` say, listening on `listen`.
     pub(super) fn new(role: Role, listen: Endpoint, args: &TunnelArgs) -> Self {
-        let (target, timeout) = (args.target.clone(), args.timeout);
+        let (reach, timeout) = (Reach::new(args.target.clone(), args.timeout), args.timeout);
         let (engine, ktls) = (args.sealing.engine, args.trust.ktls());
-        Self { role: resuming(role), listen, target, timeout, engine, ktls }
+        Self { role: resuming(role), listen, reach, timeout, engine, ktls }
     }
 
     /// Whether visitors come over TLS.
@@ -98,7 +96,7 @@ impl Opening {
     }
 
     /// The other end took too long to shake hands.
-    pub(super) fn too_late(&self) -> Mishap {
+    fn too_late(&self) -> Mishap {
         let (action, url) = (self.action(), self.sealed().to_string());
         let failure = Failure::NotInTime { action, url, after: self.timeout };
         Mishap { outcome: Outcome::Timeout, failure }
@@ -129,7 +127,7 @@ impl Opening {
         visitor: Admitted,
         deadline: Instant,
     ) -> Result<Opened, Mishap> {
-        let reached = self.reach(deadline).await;
+        let reached = self.reach.connect(deadline).await.map_err(Mishap::unreached);
         match visitor {
             Admitted::Plain { visitor, config, name } => {
                 let (socket, watched) = self.both(reached?)?;
@@ -158,16 +156,6 @@ impl Opening {
         }
     }
 
-    /// Connects to TARGET.
-    async fn reach(&self, deadline: Instant) -> Result<Connection, Mishap> {
-        let target = self.target.clone();
-        // None at all would mean that it may take for ever.
-        let timeout = deadline.saturating_duration_since(Instant::now()).max(LEAST);
-        let reached = spawn_blocking(move || connect::connect(&target, Some(timeout))).await;
-        let reached = reached.map_err(|error| Mishap::here(&self.target, error.into()))?;
-        reached.map_err(|failure| Mishap { outcome: Outcome::TargetUnreachable, failure })
-    }
-
     /// The socket twice: for the stream, and to end it.
     fn both(&self, connection: Connection) -> Result<(OwnedFd, OwnedFd), Mishap> {
         let watched = connection.socket.try_clone();
@@ -193,7 +181,7 @@ impl Opening {
 
     /// The side that is sealed.
     fn sealed(&self) -> &Endpoint {
-        if self.listens() { &self.listen } else { &self.target }
+        if self.listens() { &self.listen } else { self.reach.target() }
     }
 
     fn action(&self) -> Action {

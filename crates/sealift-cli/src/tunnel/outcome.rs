@@ -10,6 +10,10 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure, errno_of};
 use crate::transfer::tls_failed;
 
+/// What this machine has not enough of something by, whoever is at the other end.
+const SHORTAGES: [Errno; 5] =
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::AGAIN];
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -77,6 +81,18 @@ impl Mishap {
     pub(super) fn here(object: &Endpoint, error: io::Error) -> Self {
         let failure = Failure::system(Action::Start, object, error);
         Self { outcome: Outcome::Failed, failure }
+    }
+
+    /// There is no way to TARGET.
+    pub(super) fn unreached(failure: Failure) -> Self {
+        let errno = match &failure {
+            Failure::Unreached { errno, .. } => *errno,
+            Failure::System { source, .. } => errno_of(source),
+            _ => None,
+        };
+        let is_ours = errno.is_some_and(|errno| SHORTAGES.contains(&errno));
+        let outcome = if is_ours { Outcome::Failed } else { Outcome::TargetUnreachable };
+        Self { outcome, failure }
     }
 
     /// A direction broke that carries from `source` to `target`.

@@ -6,9 +6,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tokio::time::timeout_at;
+use std::time::Instant;
 
 use super::Tunnel;
 use super::figures::Figures;
@@ -17,9 +15,6 @@ use super::pair::Pair;
 use super::places::Place;
 use super::stages::Stage;
 use crate::transfer::connection::Connection;
-
-/// How late an opening that was given up may be.
-const LATE: Duration = Duration::from_secs(1);
 
 /// A connection that counts as open, however it ends: also by a panic. It keeps its place until its
 /// outcome has been counted: when all are free, the tunnel reports.
@@ -76,10 +71,7 @@ impl Tunnel {
         let Some(admitted) = admitted.filter(|_| place.let_in()) else {
             return Ok(Outcome::TurnedAway);
         };
-        // It keeps its time itself, unless it gets no thread.
-        let opened = self.opening.open(admitted?, deadline);
-        let opened = timeout_at((deadline + LATE).into(), opened).await;
-        let opened = opened.unwrap_or_else(|_| Err(self.opening.too_late()))?;
+        let opened = self.opening.open(admitted?, deadline).await?;
         let (buffers, figures) = (self.buffers.clone(), self.figures.clone());
         let mut pair = Pair::new(opened, &self.sides, buffers, figures)?;
         pair.carry(&self.sides).await.map(|()| Outcome::Clean)
@@ -91,6 +83,7 @@ mod tests {
     use std::pin::pin;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::task::{Context, Wake};
+    use std::time::Duration;
 
     use super::super::places::Places;
     use super::*;
