@@ -10,9 +10,8 @@
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use sealift_io::Sender;
 #[cfg(feature = "tokio")]
-use sealift_io::Watch;
+use sealift_io::{Sender, Watch};
 
 use crate::error::{Error, Result};
 #[cfg(feature = "tokio")]
