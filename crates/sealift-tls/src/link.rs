@@ -18,6 +18,7 @@ use rustix::net::{Shutdown, shutdown};
 
 use crate::attended::Attended;
 use crate::error::{Error, Result};
+use crate::holders::Holder;
 use crate::inflow;
 use crate::ktls::Makers;
 use crate::outgoing::Outgoing;
@@ -173,22 +174,8 @@ impl Link {
     }
 
     /// This link, for who must not keep it.
-    pub(crate) fn downgrade(&self) -> Weak<Self> {
-        self.me.clone()
-    }
-
-    /// Takes back what is under way no longer; whether something still is. One that is in use looks
-    /// after it by itself, and may hold more afterwards.
-    pub(crate) fn still_holds(&self) -> bool {
-        let Some(mut outflow) = self.outflow.try_lock() else { return true };
-        let standing = outflow.standing();
-        let still_holds = outflow.reap();
-        if outflow.standing() < standing {
-            self.stir_tasks();
-        }
-        drop(outflow);
-        self.tend();
-        still_holds
+    pub(crate) fn downgrade(&self) -> Weak<dyn Holder> {
+        self.me.clone() as _
     }
 
     fn wake_tasks(&self) {
@@ -317,5 +304,21 @@ impl Link {
             .with_outflow(|outflow| (outflow.counts(), outflow.offload(), outflow.sender_stats()));
         let receives = opened.receives.load(Ordering::Relaxed);
         Stats::new(self.makers.clone(), &sealed, &counts, receives, sealing, sender)
+    }
+}
+
+impl Holder for Link {
+    /// Of a stream that is in use nothing is taken back: it looks after that by itself, and may
+    /// hold more afterwards.
+    fn still_holds(&self) -> bool {
+        let Some(mut outflow) = self.outflow.try_lock() else { return true };
+        let standing = outflow.standing();
+        let still_holds = outflow.reap();
+        if outflow.standing() < standing {
+            self.stir_tasks();
+        }
+        drop(outflow);
+        self.tend();
+        still_holds
     }
 }

@@ -23,6 +23,7 @@ use crate::alert::Alert;
 use crate::bulk::{Bulk, Retired, SealingEngine};
 use crate::error::{Error, Result};
 use crate::frames::Frames;
+use crate::holders::Listing;
 use crate::link::{Link, Wants};
 use crate::pieces::Pieces;
 use crate::post_handshake::key_update;
@@ -74,8 +75,8 @@ pub(crate) struct Outflow {
     /// What the kernel has of the end: nothing, close_notify, or the end of the stream, too.
     end_bytes: usize,
     frames: Frames,
-    /// Among the holders of shared frames.
-    is_listed: bool,
+    /// Whether it is among the holders of shared frames.
+    listing: Listing,
     sealing: Sealing,
     /// What an engine seals; `None` without one, and once it has ended.
     bulk: Option<Bulk>,
@@ -109,7 +110,7 @@ impl Outflow {
             is_ended: false,
             end_bytes: 0,
             frames,
-            is_listed: false,
+            listing: Listing::default(),
             most_plaintext_bytes: sealing.most_plaintext_bytes(frame_bytes),
             sealing,
             bulk: engine.map(|engine| Bulk::new(engine, messages)),
@@ -443,9 +444,8 @@ impl Outflow {
         if self.frames.holders().is_none() || !self.still_holds() {
             return;
         }
-        if let Some(holders) = self.frames.holders().filter(|_| !self.is_listed) {
-            holders.list(link.downgrade());
-            self.is_listed = true;
+        if let Some(holders) = self.frames.holders() {
+            self.listing.enter(holders, || link.downgrade());
         }
     }
 
@@ -453,8 +453,9 @@ impl Outflow {
     /// [`still_holds`](Outflow::still_holds).
     pub(crate) fn reap(&mut self) -> bool {
         self.drain();
-        self.is_listed = self.still_holds();
-        self.is_listed
+        let still_holds = self.still_holds();
+        self.listing.note(still_holds);
+        still_holds
     }
 
     /// Sends leases home that are known to have come back.

@@ -6,8 +6,10 @@
 //!    before its last look, so that it misses nothing.
 
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Wake, Waker};
+
+use crate::sync::Mutex;
 
 /// Which half a task uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ impl Wake for Tasks {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -116,5 +118,90 @@ mod tests {
         assert!(tasks.enlist(Half::Writing, &context), "once");
         tasks.stir();
         assert_eq!(woken(&task), 1);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::sync::Condvar;
+    use loom::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// A task on a thread of its own. One that sleeps for ever is reported by loom.
+    struct Task {
+        is_woken: Mutex<bool>,
+        woken: Condvar,
+    }
+
+    impl Task {
+        fn new() -> Arc<Self> {
+            Arc::new(Self { is_woken: Mutex::new(false), woken: Condvar::new() })
+        }
+
+        fn sleep(&self) {
+            let mut is_woken = self.is_woken.lock().unwrap();
+            while !mem::take(&mut *is_woken) {
+                is_woken = self.woken.wait(is_woken).unwrap();
+            }
+        }
+    }
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            *self.is_woken.lock().unwrap() = true;
+            self.woken.notify_one();
+        }
+    }
+
+    /// Waits as a task does, until `try_it` succeeds; `look` is its last one before it sleeps.
+    fn wait(tasks: &Tasks, half: Half, try_it: impl Fn() -> bool, look: impl Fn() -> bool) {
+        let task = Task::new();
+        while !try_it() {
+            let waker = Waker::from(task.clone());
+            if tasks.enlist(half, &Context::from_waker(&waker)) && !look() {
+                task.sleep();
+            }
+        }
+    }
+
+    /// The source's news are gone when the task looks for them: who took them got the task on.
+    #[test]
+    fn loom_a_task_about_to_wait_is_told_what_another_streams_thread_took() {
+        loom::model(|| {
+            let (tasks, room) = (Arc::new(Tasks::default()), Arc::new(Mutex::new(false)));
+            let stranger = loom::thread::spawn({
+                let (tasks, room) = (tasks.clone(), room.clone());
+                move || {
+                    let mut room = room.lock().unwrap();
+                    *room = true;
+                    tasks.stir();
+                }
+            });
+            wait(&tasks, Half::Writing, || *room.lock().unwrap(), || false);
+            stranger.join().unwrap();
+        });
+    }
+
+    /// The source wakes once, through the one waker that it knows.
+    #[test]
+    fn loom_news_wake_both_tasks() {
+        loom::model(|| {
+            let (tasks, news) = (Arc::new(Tasks::default()), Arc::new(AtomicBool::new(false)));
+            let there = |news: &AtomicBool| news.load(Ordering::SeqCst);
+            let source = loom::thread::spawn({
+                let (all, news) = (Waker::from(tasks.clone()), news.clone());
+                move || {
+                    news.store(true, Ordering::SeqCst);
+                    all.wake();
+                }
+            });
+            let reader = loom::thread::spawn({
+                let (tasks, news) = (tasks.clone(), news.clone());
+                move || wait(&tasks, Half::Reading, || there(&news), || there(&news))
+            });
+            wait(&tasks, Half::Writing, || there(&news), || there(&news));
+            [source, reader].into_iter().for_each(|thread| thread.join().unwrap());
+        });
     }
 }
