@@ -85,42 +85,54 @@ mod loom_models {
 
     use super::*;
 
-    const WANT: u8 = 1;
+    const WANTS: [u8; 2] = [1, 2];
 
-    /// How often what was wanted was done.
-    type Done = u32;
+    /// How often each of the wants was done.
+    type Done = [u32; WANTS.len()];
 
     fn tend(attended: &Attended<Done>) {
         attended.tend(|done| {
-            *done += u32::from(attended.take_want(WANT));
+            for (done, want) in done.iter_mut().zip(WANTS) {
+                *done += u32::from(attended.take_want(want));
+            }
             Ok::<(), Infallible>(())
         });
     }
 
-    /// Others hold the lock for a moment each, while one wants something once.
-    fn want_among(holders: usize) {
-        let attended = Arc::new(Attended::new(0));
-        let hold = |_| {
+    /// Some hold the lock for a moment each, while each of the others wants something once.
+    fn want_among(holders: usize, wants: usize) {
+        let attended = Arc::new(Attended::new([0; WANTS.len()]));
+        let spawn = |work: fn(&Attended<Done>, u8), want| {
             let attended = attended.clone();
             loom::thread::spawn(move || {
-                drop(attended.lock());
+                work(&attended, want);
                 tend(&attended);
             })
         };
-        let holders: Vec<_> = (0..holders).map(hold).collect();
-        attended.want(WANT);
+        let holders = (0..holders).map(|_| spawn(|attended, _| drop(attended.lock()), 0));
+        let threads: Vec<_> = holders
+            .chain(WANTS[1..wants].iter().map(|want| spawn(Attended::want, *want)))
+            .collect();
+        attended.want(WANTS[0]);
         tend(&attended);
-        holders.into_iter().for_each(|holder| holder.join().unwrap());
-        assert_eq!(*attended.lock(), 1, "it is done, and once");
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let done = attended.lock()[..wants].to_vec();
+        assert_eq!(done, vec![1; wants], "it is done, and once");
     }
 
     #[test]
     fn loom_what_is_wanted_is_done_by_the_holder_or_by_who_wants_it() {
-        loom::model(|| want_among(1));
+        loom::model(|| want_among(1, 1));
     }
 
     #[test]
     fn loom_what_is_wanted_is_done_among_two_holders() {
-        loom::model(|| want_among(2));
+        loom::model(|| want_among(2, 1));
+    }
+
+    /// The one who is at it has to look again.
+    #[test]
+    fn loom_what_two_want_is_done_by_either() {
+        loom::model(|| want_among(0, 2));
     }
 }
