@@ -30,7 +30,8 @@ pub enum Error {
         what: &'static str,
     },
     /// The engine did not do the job: it died, was reset, or lost it. Nothing is wrong with the
-    /// job, which another engine can do.
+    /// job, which another engine can do; but if it works in place and was begun, its source is
+    /// gone, and every engine refuses it.
     #[error("the {engine} engine failed: {what}")]
     Engine {
         /// Which engine.

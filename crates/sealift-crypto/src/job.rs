@@ -23,6 +23,9 @@
 //! let job = Job::<bytes::Bytes, _>::seal(key, Payload::InPlace(shared), units, 0);
 //! # }
 //! ```
+//!
+//! 4. What is done in place is done once. Under the same nonces over what it left, a second time
+//!    would undo the first, and hand out the plaintext as if it were sealed.
 
 use std::fmt;
 use std::ops::Range;
@@ -179,6 +182,8 @@ pub struct Job<S, D> {
     direction: Direction,
     payload: Payload<S, D>,
     units: Units,
+    /// In place, and begun: its source is gone, or a part of it (invariant 4).
+    spent: bool,
 }
 
 /// A job that was not made, with everything that was to be in it.
@@ -231,7 +236,7 @@ impl<S: Source, D: Destination> Job<S, D> {
         units: Units,
         tag: u64,
     ) -> Result<Self, Box<Refused<S, D>>> {
-        let mut job = Self { tag, key: key.clone(), direction, payload, units };
+        let mut job = Self { tag, key: key.clone(), direction, payload, units, spent: false };
         match job.admit() {
             Ok(()) => Ok(job),
             Err(error) => Err(Box::new(Refused { payload: job.payload, units: job.units, error })),
@@ -256,7 +261,7 @@ impl<S: Source, D: Destination> Job<S, D> {
         units: Units,
         tag: u64,
     ) -> Self {
-        Self { tag, key: key.clone(), direction, payload, units }
+        Self { tag, key: key.clone(), direction, payload, units, spent: false }
     }
 
     /// Whether every unit has its place.
@@ -285,6 +290,16 @@ impl<S: Source, D: Destination> Job<S, D> {
             from = rest;
         }
         from.is_empty()
+    }
+
+    /// Says that the work begins, or that it must not.
+    #[inline]
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        if self.spent {
+            return Err(Error::Caller { what: "a job in place is done once: its source is gone" });
+        }
+        self.spent = self.is_in_place();
+        Ok(())
     }
 
     /// Does the work on this core; `units_done` grows by one with each unit.
@@ -322,9 +337,10 @@ impl<S: Source, D: Destination> Job<S, D> {
         }
     }
 
-    /// Clears the outcomes from unit `from` on, which failed. In place they are sources still.
+    /// Clears the outcomes from unit `from` on, which failed. In place they are sources still, if
+    /// the work was not begun.
     pub(crate) fn wipe(&mut self, from: usize) {
-        if !self.is_in_place() {
+        if self.spent || !self.is_in_place() {
             (from..self.units.len()).for_each(|at| {
                 if let Some(outcome) = self.outcome_mut(at) {
                     outcome.fill(0);

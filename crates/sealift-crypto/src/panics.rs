@@ -26,6 +26,9 @@ pub(crate) fn complete<S: Source, D: Destination>(
     work: impl FnOnce(&mut Job<S, D>, &mut usize) -> Result<()>,
 ) -> (usize, Result<()>) {
     let mut units_done = 0;
+    if let Err(error) = job.begin() {
+        return (0, Err(error));
+    }
     // Unwind safe: of what was under way, only the unit's outcome is in disorder, and is wiped.
     let result = match catch_unwind(AssertUnwindSafe(|| work(job, &mut units_done))) {
         Ok(performed) => performed,

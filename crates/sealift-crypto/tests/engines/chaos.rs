@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sealift_crypto::{
     Chaos, ChaosStats, Coprocessor, Done, Engine, Error, Faults, Inline, Job, Key, Nonce, Payload,
-    Stopped, TAG_BYTES, Workers,
+    Stopped, TAG_BYTES, Unit, Workers,
 };
 
 use crate::memory::{Census, Page, Text};
@@ -228,6 +228,25 @@ fn a_planted_error_leaves_nothing_in_the_destination() {
         let Payload::Apart { destination, .. } = done.job.into_parts().0 else { panic!() };
         assert_eq!(destination.bytes, [0; LEN + TAG_BYTES]);
     }
+}
+
+/// In place, too: what was opened is not handed out as what failed.
+#[test]
+fn a_planted_error_leaves_no_plaintext_in_place() {
+    let (census, key, nonce, mut done) =
+        (Census::default(), key(), Nonce([0; 12]), VecDeque::new());
+    let faults = Faults { error: 1, ..Faults::default() };
+    let mut engine = Chaos::new(Inline::<Text, _>::new(), faults, 1).unwrap();
+    let mut sealed = vec![0; LEN + TAG_BYTES];
+    key.seal(nonce, b"", &[7; LEN], b"", &mut sealed).unwrap();
+    let units = vec![Unit::new(nonce, 0..sealed.len(), 0)];
+    let job = Job::open(&key, Payload::InPlace(census.page(sealed)), units, 0).unwrap();
+    engine.submit(&mut VecDeque::from([job]));
+    engine.quiesce(soon(), &mut done).unwrap();
+    let done = done.pop_front().unwrap();
+    assert!(matches!(done.result, Err(Error::Engine { .. })), "{:?}", done.result);
+    let Payload::InPlace(page) = done.job.into_parts().0 else { panic!() };
+    assert_eq!(page.bytes[..LEN], [0; LEN]);
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The contract, for every engine.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use sealift_crypto::{Chaos, Coprocessor, Crash, Faults, Inline, IpsecMb, Router, Workers};
+use sealift_crypto::{
+    Chaos, Coprocessor, Crash, Engine, Error, Faults, Inline, IpsecMb, Job, Key, Limits,
+    NONCE_BYTES, Nonce, Payload, Router, Suite, TAG_BYTES, Unit, Workers,
+};
 
-use crate::memory::Fresh;
-use crate::run::{Allowed, Boxed, Caller, Telltale, seeds};
+use crate::memory::{Census, Fresh};
+use crate::run::{Allowed, Boxed, Caller, Telltale, seeds, soon};
 
 /// An engine to test: its name, how to make it, and what it may do.
 struct Candidate {
@@ -159,6 +163,34 @@ fn quiesce_ends_by_its_deadline_in_any_state() {
             caller.submit();
             caller.quiesce(Duration::from_millis(50));
             caller.drop_engine();
+        }
+    }
+}
+
+/// A second time would undo the first: under its nonce, what was sealed would be plaintext again.
+#[test]
+fn what_is_done_in_place_is_done_once() {
+    const TEXT: &[u8] = b"for nobody else";
+    let (census, nonce) = (Census::default(), Nonce([3; NONCE_BYTES]));
+    for Candidate { name, make, .. } in honest() {
+        for suite in Suite::ALL {
+            let key = Key::new(suite, &vec![1; suite.key_bytes()], Limits::tls(suite)).unwrap();
+            let mut engine = make(1);
+            let mut perform = |job| {
+                let (mut jobs, mut done) = (VecDeque::from([job]), VecDeque::new());
+                engine.submit(&mut jobs);
+                engine.quiesce(soon(), &mut done).unwrap();
+                done.pop_front().unwrap()
+            };
+            let page = census.page([TEXT, &[0; TAG_BYTES]].concat());
+            let units = vec![Unit::new(nonce, 0..TEXT.len(), 0)];
+            let once = perform(Job::seal(&key, Payload::InPlace(page), units, 0).unwrap());
+            assert_eq!(once.result, Ok(()));
+            let twice = perform(once.job);
+            let Payload::InPlace(page) = twice.job.into_parts().0 else { panic!() };
+            assert_ne!(&page.bytes[..TEXT.len()], TEXT, "{name} gives the plaintext away");
+            assert!(matches!(twice.result, Err(Error::Caller { .. })), "{:?}", twice.result);
+            key.open(nonce, b"", &page.bytes, &mut [0; TEXT.len()]).unwrap();
         }
     }
 }
