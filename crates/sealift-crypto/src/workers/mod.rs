@@ -203,6 +203,13 @@ impl<S, D> Workers<S, D> {
         self.pending.extend(std::iter::from_fn(|| self.shared.jobs.pop()));
     }
 
+    /// Gives what is done, and begins nothing.
+    fn collect(&mut self, done: &mut VecDeque<Done<S, D>>) {
+        while let Some(one) = self.own.pop_front().or_else(|| self.shared.done.pop()) {
+            self.give(one, done);
+        }
+    }
+
     fn has_something(&self) -> bool {
         let here = self.own.len() + self.pending.len();
         here > 0 || !self.shared.done.is_empty()
@@ -250,9 +257,7 @@ impl<S: Source + 'static, D: Destination + 'static> Engine<S, D> for Workers<S, 
         }
         self.do_pending();
         let before = self.in_flight;
-        while let Some(one) = self.own.pop_front().or_else(|| self.shared.done.pop()) {
-            self.give(one, done);
-        }
+        self.collect(done);
         before - self.in_flight
     }
 
@@ -287,14 +292,19 @@ impl<S: Source + 'static, D: Destination + 'static> Engine<S, D> for Workers<S, 
     }
 
     fn quiesce(&mut self, deadline: Instant, done: &mut VecDeque<Done<S, D>>) -> Result<()> {
+        // All of it is done or given up below.
+        (self.pending_units, self.pending_bytes) = (0, 0);
         loop {
-            self.poll(done);
+            self.collect(done);
             if self.in_flight == 0 {
                 return Ok(());
             } else if Instant::now() >= deadline {
                 break;
+            } else if let Some(job) = self.pending.pop_front() {
+                self.own.push_back(panics::perform(job, NAME));
+            } else {
+                self.wait(deadline);
             }
-            self.wait(deadline);
         }
         let what = "the deadline passed before it began the job";
         self.reclaim();

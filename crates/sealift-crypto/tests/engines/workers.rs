@@ -204,6 +204,22 @@ fn what_was_not_begun_by_the_deadline_is_given_up() {
     assert_eq!(done.len(), 8);
 }
 
+/// What no thread was woken for, too: with nobody to hand it to, that is everything.
+#[test]
+fn what_is_pending_at_the_deadline_is_given_up() {
+    let (census, key, mut done) = (Census::default(), key(), VecDeque::new());
+    let mut engine = Workers::builder().threads(0).build().unwrap();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let page = || census.page(vec![0; 16 + TAG_BYTES]);
+    engine
+        .submit(&mut (0..8).map(|tag| seal(&key, Slow(reads.clone()), page(), 16, tag)).collect());
+    let before = reads.load(Ordering::SeqCst);
+    assert_eq!(engine.quiesce(Instant::now(), &mut done), Ok(()));
+    assert_eq!(reads.load(Ordering::SeqCst), before, "something was begun after the deadline");
+    let given_up = |done: &Done<_, _>| matches!(done.result, Err(Error::Engine { .. }));
+    assert!(done.len() == 8 && done.iter().all(given_up));
+}
+
 /// Sleeping on the descriptor alone is enough, below a batch and above.
 #[test]
 fn the_descriptor_alone_brings_everything() {
