@@ -271,6 +271,9 @@ impl<S: Source + 'static, D: Destination + 'static> Engine<S, D> for Workers<S, 
         }
         if let Some(job) = self.shared.jobs.pop() {
             self.own.push_back(panics::perform(job, NAME));
+            if self.watched.get() {
+                self.shared.bell.ring();
+            }
             return;
         }
         let spin_end = deadline.min(Instant::now() + self.settings.spin);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -241,4 +241,54 @@ fn the_descriptor_alone_brings_everything() {
         }
         assert_eq!(done.drain(..).count() as u64, count);
     }
+}
+
+/// A source whose readers stay while it is shut.
+#[derive(Clone, Default)]
+struct Gate {
+    shut: Arc<AtomicBool>,
+    readers: Arc<AtomicUsize>,
+}
+
+impl Source for Gate {
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.readers.fetch_add(1, Ordering::SeqCst);
+        while self.shut.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        std::iter::once(&[5u8; 16][..])
+    }
+}
+
+/// The only worker is busy, so the caller does the other job while it waits.
+#[test]
+fn the_descriptor_tells_of_what_a_wait_has_done() {
+    let (census, key, mut done) = (Census::default(), key(), VecDeque::new());
+    let mut engine = Workers::builder().threads(1).batch(1, 1).build().unwrap();
+    let gates = [Gate::default(), Gate::default()];
+    let [mut first, mut second] = [0, 1].map(|at| {
+        let page = census.page(vec![0; 16 + TAG_BYTES]);
+        VecDeque::from([seal(&key, gates[at].clone(), page, 16, at as u64)])
+    });
+    let descriptor = engine.readiness().unwrap().try_clone_to_owned().unwrap();
+    let is_readable = || {
+        let mut one = [rustix::event::PollFd::new(&descriptor, rustix::event::PollFlags::IN)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut one, Some(&now)).unwrap() == 1
+    };
+    gates[0].shut.store(true, Ordering::SeqCst);
+    let (before, limit) = (gates[0].readers.load(Ordering::SeqCst), soon());
+    engine.submit(&mut first);
+    while gates[0].readers.load(Ordering::SeqCst) == before {
+        assert!(Instant::now() < limit, "the worker does not begin");
+    }
+    assert!(!is_readable());
+    engine.submit(&mut second);
+    engine.wait(soon());
+    let is_told = is_readable();
+    assert_eq!(engine.poll(&mut done), 1);
+    gates[0].shut.store(false, Ordering::SeqCst);
+    assert!(is_told, "the descriptor is silent");
+    assert_eq!(engine.quiesce(soon(), &mut done), Ok(()));
+    assert_eq!(done.iter().map(|done| done.job.tag()).collect::<Vec<_>>(), [1, 0]);
 }
