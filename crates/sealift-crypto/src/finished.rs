@@ -44,6 +44,12 @@ impl<S, D> Finished<S, D> {
     }
 }
 
+impl<S, D> Drop for Finished<S, D> {
+    fn drop(&mut self) {
+        panics::discard(self.done.drain(..));
+    }
+}
+
 impl<S: Source, D: Destination> Finished<S, D> {
     /// Does jobs from the front of `jobs` by `work`, which counts the units that it has done.
     #[inline]

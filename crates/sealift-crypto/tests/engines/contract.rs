@@ -9,7 +9,7 @@ use sealift_crypto::{
 };
 
 use crate::memory::{Census, Fresh};
-use crate::run::{Allowed, Boxed, Caller, Telltale, seeds, soon};
+use crate::run::{Allowed, Boxed, Caller, Telltale, key, seal, seeds, soon};
 
 /// An engine to test: its name, how to make it, and what it may do.
 struct Candidate {
@@ -164,6 +164,28 @@ fn quiesce_ends_by_its_deadline_in_any_state() {
             caller.quiesce(Duration::from_millis(50));
             caller.drop_engine();
         }
+    }
+}
+
+#[test]
+fn memory_that_panics_as_it_goes_hurts_no_engine_that_is_dropped() {
+    for Candidate { name, make, .. } in honest() {
+        let _telltale = Telltale(name, 1);
+        let (census, key, mut engine) = (Census::default(), key(), make(1));
+        let fuses: Vec<_> = (0..5)
+            .map(|tag| {
+                let (text, page) = (census.text(vec![1; 9]), census.page(vec![0; 9 + TAG_BYTES]));
+                let fuses = (text.fuse(), page.fuse());
+                engine.submit(&mut VecDeque::from([seal(&key, text, page, 9, tag)]));
+                fuses
+            })
+            .collect();
+        for (text, page) in &fuses {
+            text.light();
+            page.light();
+        }
+        drop(engine);
+        assert_eq!(census.alive(), 0);
     }
 }
 
