@@ -50,6 +50,7 @@ mod ipsec_mb;
 mod job;
 mod key;
 mod message;
+mod moment;
 mod panics;
 mod random;
 mod router;

@@ -8,6 +8,7 @@ use crate::bell::{Bell, EventCounter};
 use crate::engine::Done;
 use crate::error::{Error, Result};
 use crate::job::{Destination, Job, Source};
+use crate::moment::after;
 use crate::panics;
 use crate::random::Random;
 
@@ -70,7 +71,7 @@ impl<S, D> Device<S, D> {
         if state.crashed || state.random.once_in(settings.loses_once_in) {
             state.vanished.push(job);
         } else {
-            state.queued.push((Instant::now() + settings.latency, job));
+            state.queued.push((after(Instant::now(), settings.latency), job));
         }
         // With this job, lost or not: it counts.
         if let Some((_, crash)) = settings.crash.filter(|(jobs, _)| state.taken >= *jobs) {

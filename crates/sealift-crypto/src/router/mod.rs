@@ -33,6 +33,7 @@ use crate::beacon::Beacon;
 use crate::engine::{Capabilities, Done, Engine, EngineStats, Stopped};
 use crate::error::{Error, Result};
 use crate::job::{Destination, Job, Payload, Source};
+use crate::moment::after;
 use crate::panics;
 use crate::suite::Suite;
 
@@ -347,7 +348,7 @@ impl<S: Source + Clone, D: Destination, E: Engine<S, D>> Engine<S, D> for Router
             self.in_flight += 1;
             self.stats.jobs += 1;
             if let Route::Elsewhere { is_trial } = self.route(&job, queue) {
-                let deadline = self.now() + self.settings.timeout;
+                let deadline = after(self.now(), self.settings.timeout);
                 if self.standbys.enter(&mut job, deadline, is_trial) {
                     self.outbox.push_back(job);
                     continue;

@@ -9,6 +9,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::moment::after;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Trusted { failures: u32 },
@@ -93,8 +95,8 @@ impl Trust {
 
     fn quarantine(&mut self, now: Instant) {
         self.quarantines += 1;
-        self.standing = Standing::Quarantined { until: now + self.next };
-        self.next = (self.next * 2).min(self.bounds.1);
+        self.standing = Standing::Quarantined { until: after(now, self.next) };
+        self.next = self.next.saturating_mul(2).min(self.bounds.1);
     }
 }
 

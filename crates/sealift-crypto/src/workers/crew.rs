@@ -10,6 +10,7 @@ use crate::bell::{Bell, EventCounter};
 use crate::engine::Done;
 use crate::error::{Error, Result};
 use crate::job::{Destination, Job, Source};
+use crate::moment::after;
 use crate::panics;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,7 +86,7 @@ impl<S: Source + 'static, D: Destination + 'static> Shared<S, D> {
                 continue;
             }
             let has_work = || !self.jobs.is_empty() || self.is_stopping();
-            if !spin_until(Instant::now() + spin, has_work) {
+            if !spin_until(after(Instant::now(), spin), has_work) {
                 self.parking.park(has_work);
             }
         }

@@ -25,6 +25,7 @@ use crate::bell::Listener;
 use crate::engine::{Capabilities, Done, Engine, EngineStats, Stopped};
 use crate::error::{Error, Result};
 use crate::job::{Destination, Job, Source};
+use crate::moment::after;
 use crate::panics;
 use crate::suite::Suite;
 
@@ -276,7 +277,7 @@ impl<S: Source + 'static, D: Destination + 'static> Engine<S, D> for Workers<S, 
             }
             return;
         }
-        let spin_end = deadline.min(Instant::now() + self.settings.spin);
+        let spin_end = deadline.min(after(Instant::now(), self.settings.spin));
         if !spin_until(spin_end, || !self.shared.done.is_empty()) {
             self.listener.arm(&self.shared.bell);
             if self.shared.done.is_empty() {

@@ -372,6 +372,26 @@ fn the_cheaper_way_is_found_by_measuring() {
     }
 }
 
+/// As one says that something has no end.
+#[test]
+fn a_span_may_be_as_long_as_its_type_holds() {
+    let (census, key, never, mut done) = (Census::default(), key(), Duration::MAX, AllDone::new());
+    let device = Coprocessor::builder().latency(never).build().unwrap();
+    let builder = Router::builder().always_offloads().offload_from(1, 1).timeout(never);
+    let mut engine = builder.quarantine(0, never, never).build(device).unwrap();
+    engine.submit(&mut jobs(&census, &key, 0..2));
+    assert!(engine.router_stats().offloaded == 2 && engine.readiness().is_some());
+    // The device is reset, which is its first failure.
+    assert_eq!(engine.quiesce(Instant::now(), &mut done), Ok(()));
+    engine.submit(&mut jobs(&census, &key, 2..3));
+    assert_eq!((engine.poll(&mut done), done.len()), (1, 3));
+    let stats = engine.router_stats();
+    assert_eq!((stats.offloaded, stats.quarantines), (2, 1));
+    for done in done {
+        expect_sealed(&key, done);
+    }
+}
+
 /// Sleeping on the descriptor alone is enough, for what times out as well.
 #[test]
 fn the_descriptor_alone_brings_what_times_out() {

@@ -68,6 +68,21 @@ fn a_batch_is_done_elsewhere() {
     assert!(readers.lock().unwrap().iter().all(|reader| *reader != own));
 }
 
+#[test]
+fn a_worker_may_look_for_more_without_end() {
+    let (census, key, mut done) = (Census::default(), key(), VecDeque::new());
+    let builder = Workers::builder().threads(1).batch(1, 1).spin(Duration::MAX);
+    let mut engine = builder.build().unwrap();
+    let limit = soon();
+    for tag in 0..3 {
+        let page = census.page(vec![0; 9 + TAG_BYTES]);
+        engine.submit(&mut VecDeque::from([seal(&key, census.text(vec![1; 9]), page, 9, tag)]));
+        while engine.poll(&mut done) == 0 {
+            assert!(Instant::now() < limit, "no thread is there");
+        }
+    }
+}
+
 /// Runs jobs of which every fifth panics, if so wanted; says which failed.
 fn failures(engine: &mut Boxed, panics: bool) -> Vec<u64> {
     let (key, census, count) = (key(), Census::default(), 64);
