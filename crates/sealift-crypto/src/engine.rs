@@ -169,6 +169,14 @@ impl<S, D, E: Engine<S, D> + ?Sized> Engine<S, D> for Box<E> {
     }
 }
 
+/// Refuses an engine that has jobs in flight: one that stands on it would take them for its own.
+pub(crate) fn expect_idle<S, D>(engine: &impl Engine<S, D>) -> Result<()> {
+    match engine.in_flight() {
+        0 => Ok(()),
+        _ => Err(Error::Caller { what: "an engine is wrapped while it has no job in flight" }),
+    }
+}
+
 impl EngineStats {
     /// Counts a job that comes back.
     pub(crate) fn count<S, D>(&mut self, done: &Done<S, D>) {

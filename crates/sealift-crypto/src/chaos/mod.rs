@@ -24,7 +24,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::beacon::Beacon;
-use crate::engine::{Capabilities, Done, Engine, EngineStats, Stopped};
+use crate::engine::{self, Capabilities, Done, Engine, EngineStats, Stopped};
 use crate::error::{Error, Result};
 use crate::job::{Destination, Direction, Job, Source};
 use crate::panics;
@@ -93,8 +93,10 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
     /// Plants faults around `inner`.
     ///
     /// # Errors
-    /// [`Error::Engine`] if the system has no descriptor to give.
+    /// [`Error::Engine`] if the system has no descriptor to give; [`Error::Caller`] if `inner` has
+    /// jobs in flight.
     pub fn new(inner: E, faults: Faults, seed: u64) -> Result<Self> {
+        engine::expect_idle(&inner)?;
         let capabilities =
             Capabilities { name: NAME, synchronous: false, ..inner.capabilities().clone() };
         Ok(Self {

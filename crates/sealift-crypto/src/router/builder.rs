@@ -87,7 +87,8 @@ impl<D> RouterBuilder<D> {
     /// Puts a router in front of `engine`.
     ///
     /// # Errors
-    /// [`Error::Engine`](crate::Error::Engine) if the system has no descriptor to give.
+    /// [`Error::Engine`](crate::Error::Engine) if the system has no descriptor to give;
+    /// [`Error::Caller`](crate::Error::Caller) if `engine` has jobs in flight.
     pub fn build<S, E>(self, engine: E) -> Result<Router<S, D, E>>
     where
         S: Source + Clone,

@@ -30,7 +30,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::beacon::Beacon;
-use crate::engine::{Capabilities, Done, Engine, EngineStats, Stopped};
+use crate::engine::{self, Capabilities, Done, Engine, EngineStats, Stopped};
 use crate::error::{Error, Result};
 use crate::job::{Destination, Job, Payload, Source};
 use crate::moment::after;
@@ -96,6 +96,7 @@ impl Router<(), (), ()> {
 
 impl<S: Source + Clone, D: Destination, E: Engine<S, D>> Router<S, D, E> {
     fn new(inner: E, settings: RouterBuilder<D>) -> Result<Self> {
+        engine::expect_idle(&inner)?;
         let out = inner.capabilities().depth.min(MOST_OUT);
         let capabilities = Capabilities {
             name: NAME,

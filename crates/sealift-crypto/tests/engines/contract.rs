@@ -189,6 +189,24 @@ fn memory_that_panics_as_it_goes_hurts_no_engine_that_is_dropped() {
     }
 }
 
+/// Its jobs would be taken for others: they have the tags that their caller gave them.
+#[test]
+fn an_engine_with_jobs_in_flight_is_not_wrapped() {
+    let (census, key) = (Census::default(), key());
+    let busy = || {
+        let mut engine = Inline::new();
+        let page = census.page(vec![0; 9 + TAG_BYTES]);
+        engine.submit(&mut VecDeque::from([seal(&key, census.text(vec![1; 9]), page, 9, 7)]));
+        engine
+    };
+    let routed = Router::builder().build(busy()).map(drop);
+    let wrapped = Chaos::new(busy(), Faults::default(), 1).map(drop);
+    for refused in [routed, wrapped] {
+        assert!(matches!(refused, Err(Error::Caller { .. })), "{refused:?}");
+    }
+    assert_eq!(census.alive(), 0);
+}
+
 /// A second time would undo the first: under its nonce, what was sealed would be plaintext again.
 #[test]
 fn what_is_done_in_place_is_done_once() {
