@@ -134,12 +134,12 @@ impl Key {
     #[inline]
     pub(crate) fn count_seals(&self, messages: u64) -> Result<()> {
         let (sealed, limit) = (&self.shared.sealed, self.shared.limits.seals);
-        let before = sealed.fetch_add(messages, Ordering::Relaxed);
-        if messages <= limit.saturating_sub(before) {
-            return Ok(());
-        }
-        sealed.fetch_sub(messages, Ordering::Relaxed);
-        Err(Error::KeyExhausted { suite: self.suite(), what: "messages sealed", limit })
+        // Not added and taken back: meanwhile others would be refused who are within the limit.
+        let more = |sealed: u64| sealed.checked_add(messages).filter(|sum| *sum <= limit);
+        let counted = sealed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let exhausted =
+            || Error::KeyExhausted { suite: self.suite(), what: "messages sealed", limit };
+        counted.map(|_| ()).map_err(|_| exhausted())
     }
 
     /// Whether it may be used to open: not once too many messages failed.
@@ -363,5 +363,35 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The secret is not printed.
         write!(f, "Key({}, number {})", self.suite(), self.id())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn what_is_refused_takes_nothing_from_others_who_count_meanwhile() {
+        const SEALS: u64 = 100_000;
+        let limits = Limits { seals: SEALS, failures: 1 };
+        let key = Key::new(Suite::Aes128Gcm, &[1; 16], limits).unwrap();
+        let (is_begun, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(key.count_seals(SEALS + 1).is_err());
+                    is_begun.store(true, Ordering::Relaxed);
+                }
+            });
+            while !is_begun.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            let refused = (0..SEALS).filter(|_| key.count_seals(1).is_err()).count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!((refused, key.seals_left()), (0, 0));
+        });
+        assert!(key.count_seals(1).is_err());
     }
 }
