@@ -48,6 +48,11 @@ impl Beacon {
         Some(self.epoll.as_fd())
     }
 
+    /// Whether somebody has the descriptor.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.get()
+    }
+
     /// Makes it readable in `span`, or not at all, on our own account. Costs nothing while nobody
     /// watches.
     pub(crate) fn shine(&self, span: Option<Duration>) {

@@ -19,6 +19,7 @@
 mod faults;
 mod table;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -84,6 +85,8 @@ pub struct Chaos<S, D, E> {
     /// Polls until it moves again, and until it lives again.
     stalled: usize,
     dead: usize,
+    /// For who sleeps on the descriptor: when the time of so many idle polls will have passed.
+    due: Cell<Option<(Instant, u32)>>,
     beacon: Beacon,
     stats: EngineStats,
     planted: ChaosStats,
@@ -113,6 +116,7 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
             polls: 0,
             stalled: 0,
             dead: 0,
+            due: Cell::new(None),
             beacon: Beacon::new(NAME)?,
             stats: EngineStats::default(),
             planted: ChaosStats::default(),
@@ -247,13 +251,22 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Chaos<S, D, E> {
 
     /// So many polls' time has passed.
     fn pass(&mut self, polls: u32) {
+        self.due.set(None);
         self.polls += u64::from(polls);
         self.stalled = self.stalled.saturating_sub(polls as usize);
         self.dead = self.dead.saturating_sub(polls as usize);
     }
 
+    /// Has the descriptor tell when there is something to poll.
     fn shine(&self) {
-        self.beacon.shine(self.idle_polls().map(|polls| POLL * polls.min(1)));
+        let idle = self.idle_polls();
+        if self.due.get().is_some_and(|(_, polls)| Some(polls) == idle) {
+            return;
+        }
+        let due = |polls| Some((Instant::now().checked_add(POLL * polls)?, polls));
+        let is_slept_on = self.beacon.is_watched();
+        self.due.set(idle.filter(|polls| is_slept_on && *polls > 0).and_then(due));
+        self.beacon.shine(idle.map(|polls| POLL * polls));
     }
 }
 
@@ -308,6 +321,9 @@ impl<S: Source, D: Destination, E: Engine<S, D>> Engine<S, D> for Chaos<S, D, E>
 
     fn poll(&mut self, done: &mut VecDeque<Done<S, D>>) -> usize {
         let before = done.len();
+        if let Some((_, polls)) = self.due.take().filter(|(at, _)| Instant::now() >= *at) {
+            self.pass(polls);
+        }
         self.polls += 1;
         self.dead = self.dead.saturating_sub(1);
         self.harvest();

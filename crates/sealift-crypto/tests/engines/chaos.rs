@@ -177,6 +177,25 @@ fn a_wait_sleeps_until_what_is_late_is_due() {
     }
 }
 
+/// Who sleeps on the descriptor, too: one poll finds it late, and the next one has it.
+#[test]
+fn the_descriptor_is_silent_until_what_is_late_is_due() {
+    let (census, key, mut done) = (Census::default(), key(), VecDeque::new());
+    for seed in 0..20 {
+        let faults = Faults { late: 1, ..Faults::default() };
+        let mut engine = Chaos::new(Inline::new(), faults, seed).unwrap();
+        engine.submit(&mut VecDeque::from([job(&census, &key, seed)]));
+        for expected in [0, 1] {
+            let descriptor = engine.readiness().unwrap();
+            let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+            let flags = rustix::event::PollFlags::IN;
+            let mut descriptors = [rustix::event::PollFd::from_borrowed_fd(descriptor, flags)];
+            assert_eq!(rustix::event::poll(&mut descriptors, Some(&limit)).unwrap(), 1);
+            assert_eq!(engine.poll(&mut done), expected, "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn a_second_notice_releases_nothing() {
     let Outcome { done, planted, .. } = outcome(Faults { duplicated: 4, ..Faults::default() }, 3);
