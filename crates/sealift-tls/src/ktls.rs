@@ -174,25 +174,20 @@ pub(crate) struct Given {
 impl Offer {
     /// Settles it, and prepares the socket.
     pub(crate) fn new(ktls: Ktls, only_here: Option<OnlyHere>, socket: &OwnedFd) -> Result<Self> {
-        match (ktls, only_here) {
-            (Ktls::On, Some(why)) => return Err(why.refusal()),
-            (Ktls::Auto, Some(why)) => return Ok(Self::declined(why.reason())),
-            _ => {}
-        }
         let device = match ktls {
-            Ktls::On => Device::of(socket).ok(),
             Ktls::Off => return Ok(Self::declined("kernel TLS is switched off")),
-            Ktls::Auto if !is_loaded() => {
-                return Ok(Self::declined("no kernel TLS (tls module) is loaded"));
-            }
-            Ktls::Auto => match Device::of(socket) {
-                Ok(device) if device.seals || device.opens => Some(device),
-                Ok(device) => {
-                    return Ok(Self::declined(format!("{} does not offload TLS", device.name)));
-                }
-                Err(error) => return Ok(Self::declined(error.to_string())),
+            Ktls::On => Device::of(socket).ok(),
+            Ktls::Auto => match offloading(socket) {
+                Ok(device) => Some(device),
+                Err(why) => return Ok(Self::declined(why)),
             },
         };
+        match only_here {
+            Some(why) if ktls == Ktls::On => return Err(why.refusal()),
+            // It would have been worth while.
+            Some(why) => return Ok(Self::declined(why.reason())),
+            None => {}
+        }
         match KernelTls::attach(socket) {
             Ok(()) => Ok(Self {
                 is_must: ktls == Ktls::On,
@@ -292,6 +287,18 @@ impl Offer {
             _ => Maker::Kernel,
         };
         Ok(Some((maker, Given { tls, suite, first: secret.0, can_update_key: false })))
+    }
+}
+
+/// The device that makes the records of this connection, or why there is none.
+fn offloading(socket: &OwnedFd) -> std::result::Result<Device, String> {
+    if !is_loaded() {
+        return Err("no kernel TLS (tls module) is loaded".to_owned());
+    }
+    match Device::of(socket) {
+        Ok(device) if device.seals || device.opens => Ok(device),
+        Ok(device) => Err(format!("{} does not offload TLS", device.name)),
+        Err(error) => Err(error.to_string()),
     }
 }
 
