@@ -1,8 +1,9 @@
 //! The near end of a run: it starts the far one, sends, and measures.
 
-use std::io::{BufReader, Read};
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use sealift::io::baseline::Sample;
 use sealift::tls::Bytes;
@@ -220,21 +222,44 @@ impl Far {
     }
 }
 
-/// Hears one thing that is said in time. A line comes as a whole.
+/// Hears one thing, a line, all of which is said in time.
 fn hear_within<T: DeserializeOwned>(
     from: &mut BufReader<impl Read + AsFd>,
     patience: Duration,
 ) -> Result<T, String> {
-    if from.buffer().is_empty() {
-        let mut watched = [PollFd::from_borrowed_fd(from.get_ref().as_fd(), PollFlags::IN)];
-        let patience = Timespec::try_from(patience).map_err(|error| error.to_string())?;
-        match poll(&mut watched, Some(&patience)) {
+    let until = Instant::now() + patience;
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        if from.buffer().is_empty() {
+            wait_for_words(from.get_ref().as_fd(), until)?;
+        }
+        let heard = from.fill_buf().map_err(|error| unheard(&error))?;
+        let end = heard.iter().position(|&byte| byte == b'\n').map_or(heard.len(), |at| at + 1);
+        if end == 0 {
+            break;
+        }
+        line.extend_from_slice(&heard[..end]);
+        from.consume(end);
+    }
+    hear(&mut line.as_slice())
+}
+
+/// Waits until there is something to be heard, or the end.
+fn wait_for_words(from: BorrowedFd<'_>, until: Instant) -> Result<(), String> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|error| error.to_string())?;
+        match poll(&mut [PollFd::from_borrowed_fd(from, PollFlags::IN)], Some(&left)) {
             Ok(0) => return Err("the far end says nothing".to_owned()),
-            Ok(_) => {}
-            Err(errno) => return Err(format!("the far end cannot be heard: {errno}")),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(unheard(&errno)),
         }
     }
-    hear(from)
+}
+
+fn unheard(why: &impl Display) -> String {
+    format!("the far end cannot be heard: {why}")
 }
 
 impl Drop for Far {
@@ -261,5 +286,22 @@ mod tests {
         for _ in 0..2 {
             hear_within::<Ready>(&mut near, PATIENCE).unwrap();
         }
+    }
+
+    /// As one does that is stopped in the middle of a word.
+    #[test]
+    fn half_of_a_word_is_not_waited_for_for_ever() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut near = BufReader::new(near);
+        far.write_all(b"{").unwrap();
+        let half = hear_within::<Ready>(&mut near, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(half, "the far end says nothing");
+        far.write_all(b"{\"port\":").unwrap();
+        let gone = std::thread::spawn(move || far.write_all(b"7,\"pin\":null}"));
+        let greeting: Greeting = hear_within(&mut near, PATIENCE).unwrap();
+        assert_eq!(greeting.port, 7);
+        gone.join().unwrap().unwrap();
+        let end = hear_within::<Ready>(&mut near, PATIENCE).unwrap_err();
+        assert_eq!(end, "the other end has gone without a word");
     }
 }
