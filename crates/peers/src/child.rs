@@ -37,10 +37,10 @@ pub fn processor_time() -> Duration {
 /// A child process.
 #[derive(Debug)]
 pub struct Other {
-    child: Arc<Mutex<Child>>,
+    _kept: Kept,
     /// Its end is that of the watch over the child.
     _watch: mpsc::Sender<()>,
-    input: Option<ChildStdin>,
+    input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// Where it listens.
     pub port: u16,
@@ -53,16 +53,22 @@ impl Other {
     /// If it cannot be started, or does not say where it listens.
     pub fn start(arguments: &[&str], identity: &Identity) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
-        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        command.args(arguments);
+        Self::start_as(command, identity)
+    }
+
+    fn start_as(mut command: Command, identity: &Identity) -> io::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        // From here on it ends whatever fails.
+        let kept = Kept(Arc::new(Mutex::new(child)));
+        let Some((mut input, output)) = pipes else {
             return Err(io::Error::other("the other process has no standard input or output"));
         };
+        let watch = watch(kept.0.clone(), PATIENCE);
         writeln!(input, "{}\n{}", hex(&identity.certificate), hex(&identity.key))?;
-        let (input, output) = (Some(input), BufReader::new(output));
-        let child = Arc::new(Mutex::new(child));
-        let watch = watch(child.clone(), PATIENCE);
-        let mut other = Self { child, _watch: watch, input, output, port: 0 };
+        let output = BufReader::new(output);
+        let mut other = Self { _kept: kept, _watch: watch, input, output, port: 0 };
         other.port = other.hear()?;
         Ok(other)
     }
@@ -72,9 +78,7 @@ impl Other {
     /// # Errors
     /// If it has gone.
     pub fn processor_time(&mut self) -> io::Result<Duration> {
-        if let Some(input) = &mut self.input {
-            writeln!(input)?;
-        }
+        writeln!(self.input)?;
         self.hear().map(Duration::from_nanos)
     }
 
@@ -92,11 +96,13 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+/// A child that ends when this does.
+#[derive(Debug)]
+struct Kept(Arc<Mutex<Child>>);
+
+impl Drop for Kept {
     fn drop(&mut self) {
-        // It ends with its input. One that does not would be waited for in vain.
-        self.input = None;
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -165,6 +171,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -172,6 +180,20 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         assert_eq!(unhex(&hex(&bytes)), Some(bytes));
         assert_eq!(unhex("0x"), None);
+    }
+
+    #[test]
+    fn a_child_that_does_not_listen_is_not_left_behind() {
+        let file = std::env::temp_dir().join(format!("peers-{}-child", std::process::id()));
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0\"; exec 0<&-; exec sleep 600"]).arg(&file);
+        // More than the pipe holds.
+        let certificate = vec![0; 1 << 20];
+        let error = Other::start_as(command, &Identity { certificate, key: Vec::new() });
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        let child = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(!Path::new("/proc").join(child.trim()).exists(), "{child}");
     }
 
     #[test]
