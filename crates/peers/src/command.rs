@@ -4,25 +4,52 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use clap::Args;
 use serde::Serialize;
 
-/// Shows what runs, in place, where somebody watches. An empty text wipes it away.
-pub fn progress() -> impl FnMut(&str) {
+/// What they all can be told.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ReportArgs {
+    /// How often each is measured; the first round is one more and does not count
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ReportArgs {
+    /// Runs a comparison, which says what it is about to do, and prints its report.
+    ///
+    /// # Errors
+    /// Those of the comparison; if nobody takes the report.
+    pub fn report<R: Serialize + fmt::Display, E: From<io::Error>>(
+        self,
+        run: impl FnOnce(&mut dyn FnMut(&str)) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut progress = progress();
+        let report = run(&mut progress);
+        // An empty text wipes it away.
+        progress("");
+        let report = report?;
+        let text = match self.json {
+            true => serde_json::to_string_pretty(&report).map_err(io::Error::from)? + "\n",
+            false => report.to_string(),
+        };
+        io::stdout().write_all(text.as_bytes())?;
+        Ok(report)
+    }
+}
+
+/// Shows what runs, in place, where somebody watches.
+fn progress() -> impl FnMut(&str) {
     let watched = io::stderr().is_terminal();
     move |what: &str| {
         if watched {
             eprint!("\r\x1b[K{what}");
         }
     }
-}
-
-/// Prints a report: one JSON object, or a table.
-///
-/// # Errors
-/// If nobody takes it.
-pub fn print(report: &(impl Serialize + fmt::Display), json: bool) -> io::Result<()> {
-    let text = if json { serde_json::to_string_pretty(report)? + "\n" } else { report.to_string() };
-    io::stdout().write_all(text.as_bytes())
 }
 
 /// How `program` ends that was `done`, well or not, or failed.

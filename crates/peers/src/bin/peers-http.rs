@@ -33,9 +33,6 @@ struct Args {
     /// Connections for the small bodies
     #[arg(long, value_name = "N", default_value_t = 16)]
     connections: usize,
-    /// How often each is measured; the first round is one more and does not count
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    rounds: u32,
     /// Servers to measure
     #[arg(
         long,
@@ -44,9 +41,8 @@ struct Args {
         default_value = "sealift,tokio-rustls,plain"
     )]
     kinds: Vec<Kind>,
-    /// Print one JSON object instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    report: command::ReportArgs,
     /// End with exit code 1 if a ratio is not what it should be, or could not be measured
     #[arg(long)]
     strict: bool,
@@ -74,13 +70,9 @@ fn compare(args: &Args) -> std::io::Result<bool> {
         small_bytes: args.small,
         requests: args.requests,
         connections: args.connections.max(1),
-        rounds: args.rounds,
+        rounds: args.report.rounds,
         kinds: args.kinds.clone(),
     };
-    let mut progress = command::progress();
-    let report = run(&options, &mut progress);
-    progress("");
-    let report = report?;
-    command::print(&report, args.json)?;
+    let report = args.report.report(|progress| run(&options, progress))?;
     Ok(!args.strict || report.is_as_wanted())
 }

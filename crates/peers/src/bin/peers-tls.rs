@@ -36,10 +36,6 @@ struct Args {
     /// below 16 KiB]
     #[arg(long, value_name = "SIZE", value_parser = command::parse_size)]
     size: Option<u64>,
-    /// How often each is measured; the first round is one more and does not count
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
     /// Whose streams to measure
     #[arg(
         long,
@@ -48,9 +44,8 @@ struct Args {
         default_value = "sealift,tokio-rustls,openssl,plain"
     )]
     kinds: Vec<Kind>,
-    /// Print one JSON object instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    report: command::ReportArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,13 +71,8 @@ fn compare(args: &Args) -> std::io::Result<bool> {
     let writes: Vec<usize> = args.write.iter().map(|&bytes| bytes as usize).collect();
     let options = Options {
         loads: Load::all(&connections, &writes, args.size),
-        rounds: args.rounds,
+        rounds: args.report.rounds,
         kinds: args.kinds.clone(),
     };
-    let mut progress = command::progress();
-    let report = run(&options, &mut progress);
-    progress("");
-    let report = report?;
-    command::print(&report, args.json)?;
-    Ok(report.is_whole())
+    Ok(args.report.report(|progress| run(&options, progress))?.is_whole())
 }

@@ -1,6 +1,7 @@
 //! Compares `sealift send` and `receive` with socat and iperf3 over loopback TCP.
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,18 +19,14 @@ struct Args {
     /// How much each run moves: a number of bytes, or of KiB, MiB or GiB
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = command::parse_size)]
     bytes: u64,
-    /// How often each program runs; the first round is one more and does not count
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    rounds: u32,
     /// The sealift to measure [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     sealift: Option<PathBuf>,
     /// Where to make the file; it has no name and goes away by itself
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     directory: PathBuf,
-    /// Print one JSON object instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    report: command::ReportArgs,
     /// End with exit code 1 if a ratio is not what it should be, or could not be measured
     #[arg(long)]
     strict: bool,
@@ -39,18 +36,15 @@ fn main() -> ExitCode {
     command::end("peers-transfer", compare(&Args::parse()))
 }
 
-fn compare(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
+fn compare(args: &Args) -> Result<bool, Box<dyn Error>> {
     let options = Options {
         bytes: args.bytes,
-        rounds: args.rounds,
+        rounds: args.report.rounds,
         sealift: args.sealift.clone().map_or_else(beside_this_program, Ok)?,
         directory: args.directory.clone(),
     };
-    let mut progress = command::progress();
-    let report = run(&options, &mut progress);
-    progress("");
-    let report = report?;
-    command::print(&report, args.json)?;
+    let report =
+        args.report.report::<_, Box<dyn Error>>(|progress| Ok(run(&options, progress)?))?;
     Ok(!args.strict || report.is_as_wanted())
 }
 
