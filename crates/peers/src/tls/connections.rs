@@ -17,46 +17,64 @@ use crate::trust::{Identity, SUITE};
 /// What is read at a time, at most.
 pub(super) const READ_BYTES: usize = 256 * 1024;
 
-/// What they do, each all at the same time. A run uses them for one thing.
+/// One end of all connections. A run uses them for one thing.
 pub(super) trait Connections {
     /// What each has agreed on, by rustls's names; `None` is no TLS.
     fn suites(&self) -> Vec<Option<String>>;
 
-    /// Sends so many bytes over all, and ends what it sends.
-    fn send(
-        self: Box<Self>,
-        content: &Arc<Content>,
-        bytes: u64,
-        write_bytes: usize,
-    ) -> io::Result<Carried>;
-
-    /// Takes what comes, to the end, and checks it.
-    fn take(self: Box<Self>, content: &Arc<Content>) -> io::Result<Carried>;
-
-    /// Sends a byte and waits for it, so often, on the first connection: how long each took.
-    fn bounce(self: Box<Self>, trips: u64) -> io::Result<Vec<Duration>>;
-
-    /// Sends back what comes, to the end.
-    fn echo(self: Box<Self>) -> io::Result<Carried>;
+    /// Each does what is its by its number, all at the same time.
+    fn work(self: Box<Self>, of: &dyn Fn(usize) -> Work) -> io::Result<Vec<Done>>;
 }
 
-/// What went over a connection, or all.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Carried {
+/// What a connection does.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Sends so many bytes of the content in such pieces, and ends what it sends.
+    Send { content: Arc<Content>, bytes: u64, piece_bytes: usize },
+    /// Takes what comes, to the end, and checks it.
+    Take(Arc<Content>),
+    /// Sends a byte and waits for it, so often.
+    Bounce { trips: u64 },
+    /// Sends back what comes, to the end.
+    Echo,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Done {
+    /// What was sent, or what came.
     pub(super) bytes: u64,
     /// How often each byte was touched outside of the kernel, where the library says so.
     pub(super) copies_per_byte: Option<f64>,
+    /// How long each byte took that was sent and came back.
+    pub(super) trips: Vec<Duration>,
 }
 
-impl Carried {
+impl Done {
     /// Over all.
-    pub(super) fn sum(each: &[Self]) -> Self {
-        let bytes = each.iter().map(|carried| carried.bytes).sum();
-        let touched =
-            each.iter().map(|carried| Some(carried.copies_per_byte? * carried.bytes as f64));
+    pub(super) fn sum(each: Vec<Self>) -> Self {
+        let bytes = each.iter().map(|done| done.bytes).sum();
+        let touched = each.iter().map(|done| Some(done.copies_per_byte? * done.bytes as f64));
         let touched: Option<f64> = touched.sum();
-        Self { bytes, copies_per_byte: touched.map(|touched| touched / (bytes as f64).max(1.0)) }
+        let copies_per_byte = touched.map(|touched| touched / (bytes as f64).max(1.0));
+        let trips = each.into_iter().flat_map(|done| done.trips).collect();
+        Self { bytes, copies_per_byte, trips }
     }
+}
+
+/// Where each piece of `bytes` begins, and how long it is.
+pub(super) fn pieces(bytes: u64, piece_bytes: usize) -> impl Iterator<Item = (u64, usize)> {
+    let length = move |at: u64| (bytes - at).min(piece_bytes as u64) as usize;
+    (0..bytes).step_by(piece_bytes).map(move |at| (at, length(at)))
+}
+
+/// Whether the byte of a trip has come back.
+///
+/// # Errors
+/// If it is another.
+pub(super) fn check_trip(trip: u64, byte: u8) -> io::Result<()> {
+    let other = || io::Error::other("another byte came back than was sent");
+    if byte == trip as u8 { Ok(()) } else { Err(other()) }
 }
 
 /// So many connections to a far end on this machine.
@@ -116,8 +134,8 @@ mod tests {
     fn meet(
         kind: Kind,
         count: usize,
-        near: impl FnOnce(Box<dyn Connections>) -> io::Result<Carried>,
-    ) -> (io::Result<Carried>, io::Result<Carried>) {
+        near: &dyn Fn(usize) -> Work,
+    ) -> (io::Result<Done>, io::Result<Done>) {
         let identity = Identity::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -125,12 +143,13 @@ mod tests {
             let far = scope.spawn(|| {
                 let connections = accept(kind, listener, count, &identity)?;
                 check_suites(kind, &connections.suites())?;
-                connections.take(&Arc::new(Content::to_check()))
+                let content = Arc::new(Content::to_check());
+                connections.work(&|_| Work::Take(content.clone())).map(Done::sum)
             });
             let connections = connect(kind, port, count, &identity).unwrap();
             assert_eq!(connections.suites().len(), count);
             check_suites(kind, &connections.suites()).unwrap();
-            (near(connections), far.join().unwrap())
+            (connections.work(near).map(Done::sum), far.join().unwrap())
         })
     }
 
@@ -138,7 +157,11 @@ mod tests {
     fn each_kind_carries_everything_on_each_connection() {
         for kind in KINDS {
             let content = Arc::new(Content::new(5_000));
-            let (sent, came) = meet(kind, 3, |near| near.send(&content, 1_000_001, 5_000));
+            let (sent, came) = meet(kind, 3, &|number| Work::Send {
+                content: content.clone(),
+                bytes: share(1_000_001, 3, number),
+                piece_bytes: 5_000,
+            });
             assert_eq!(sent.unwrap().bytes, 1_000_001, "{kind:?}");
             let came = came.unwrap();
             assert_eq!(came.bytes, 1_000_001, "{kind:?}");
@@ -151,7 +174,11 @@ mod tests {
     fn the_far_end_refuses_what_was_not_to_be_sent() {
         for kind in KINDS {
             let wrong = Arc::new(Content::wrong_at(40_000, 50_000));
-            let (_, came) = meet(kind, 1, |near| near.send(&wrong, 50_000, 50_000));
+            let (_, came) = meet(kind, 1, &|_| Work::Send {
+                content: wrong.clone(),
+                bytes: 50_000,
+                piece_bytes: 50_000,
+            });
             let error = came.unwrap_err().to_string();
             assert!(error.starts_with("other bytes came"), "{kind:?}: {error}");
         }
@@ -170,8 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_all_there_is() {
+    fn shares_and_pieces_are_all_there_is() {
         let shares: Vec<u64> = (0..3).map(|number| share(11, 3, number)).collect();
         assert_eq!(shares, [4, 4, 3]);
+        assert_eq!(pieces(11, 4).collect::<Vec<_>>(), [(0, 4), (4, 4), (8, 3)]);
+        assert_eq!(pieces(8, 4).count(), 2);
     }
 }

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
-use super::connections::accept;
+use super::connections::{Done, Work, accept};
 use super::content::Content;
 use crate::child::{listen_for_parent, meet_parent, say};
 
@@ -46,11 +46,12 @@ pub fn serve(kind: Kind, connections: usize, way: Way) -> io::Result<()> {
     let content = Arc::new(Content::to_check());
     let connections = accept(kind, listen_for_parent()?, connections, &identity)?;
     let suites = connections.suites();
-    let carried = match way {
-        Way::Take => connections.take(&content)?,
-        Way::Echo => connections.echo()?,
-    };
-    say(&Found { bytes: carried.bytes, copies_per_byte: carried.copies_per_byte, suites })?;
+    let done = connections.work(&|_| match way {
+        Way::Take => Work::Take(content.clone()),
+        Way::Echo => Work::Echo,
+    });
+    let Done { bytes, copies_per_byte, .. } = Done::sum(done?);
+    say(&Found { bytes, copies_per_byte, suites })?;
     loop {
         std::thread::park();
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connections::{check_suites, connect};
+use super::connections::{Done, Work, check_suites, connect, share};
 use super::content::Content;
 use super::far::{Found, Way};
 use super::{Kind, Load};
@@ -48,12 +48,15 @@ pub(super) fn measure(load: Load, kind: Kind, identity: &Identity) -> io::Result
     let connections = connect(kind, far.port, count, identity)?;
     check_suites(kind, &connections.suites())?;
     let (there, here, begun) = (far.processor_time()?, processor_time(), Instant::now());
-    let (sent, mut trips) = match load {
-        Load::Bulk { bytes, write_bytes, .. } => {
-            (connections.send(&content, bytes, write_bytes)?, Vec::new())
-        }
-        Load::PingPong { trips } => (Default::default(), connections.bounce(trips)?),
-    };
+    let done = connections.work(&|number| match load {
+        Load::Bulk { bytes, write_bytes, .. } => Work::Send {
+            content: content.clone(),
+            bytes: share(bytes, count, number),
+            piece_bytes: write_bytes,
+        },
+        Load::PingPong { trips } => Work::Bounce { trips },
+    });
+    let Done { copies_per_byte, mut trips, .. } = Done::sum(done?);
     let found: Found = far.hear()?;
     let (elapsed, sender) = (begun.elapsed(), processor_time() - here);
     let receiver = far.processor_time()? - there;
@@ -64,7 +67,7 @@ pub(super) fn measure(load: Load, kind: Kind, identity: &Identity) -> io::Result
         return Err(io::Error::other(what));
     }
     trips.sort_unstable();
-    let copies_per_byte_sent = sent.copies_per_byte;
+    let copies_per_byte_sent = copies_per_byte;
     let copies_per_byte_received = found.copies_per_byte;
     Ok(Sample { sender, receiver, elapsed, copies_per_byte_sent, copies_per_byte_received, trips })
 }

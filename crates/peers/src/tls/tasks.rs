@@ -2,15 +2,14 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::connections::{Carried, Connections, READ_BYTES, share};
+use super::connections::{Connections, Done, READ_BYTES, Work, check_trip, pieces};
 use super::content::Content;
 use crate::trust::{self, Identity};
 
@@ -64,23 +63,6 @@ impl Tasks {
         })?;
         Ok(Self { runtime, streams })
     }
-
-    /// Does `work` with each, by its number.
-    fn each<T, F>(self, work: impl Fn(usize, Stream) -> F) -> io::Result<Vec<T>>
-    where
-        T: Send + 'static,
-        F: Future<Output = io::Result<T>> + Send + 'static,
-    {
-        let start = |(number, stream)| self.runtime.spawn(work(number, stream));
-        let tasks: Vec<_> = self.streams.into_iter().enumerate().map(start).collect();
-        self.runtime.block_on(async {
-            let mut all = Vec::new();
-            for task in tasks {
-                all.push(task.await??);
-            }
-            Ok(all)
-        })
-    }
 }
 
 impl Connections for Tasks {
@@ -92,64 +74,56 @@ impl Connections for Tasks {
         self.streams.iter().map(suite).collect()
     }
 
-    fn send(
-        self: Box<Self>,
-        content: &Arc<Content>,
-        bytes: u64,
-        write_bytes: usize,
-    ) -> io::Result<Carried> {
-        let count = self.streams.len();
-        let each = self.each(|number, stream| {
-            send(stream, content.clone(), share(bytes, count, number), write_bytes)
-        });
-        each.map(|each| Carried::sum(&each))
+    fn work(self: Box<Self>, of: &dyn Fn(usize) -> Work) -> io::Result<Vec<Done>> {
+        let start = |(number, stream)| self.runtime.spawn(work(stream, of(number)));
+        let tasks: Vec<_> = self.streams.into_iter().enumerate().map(start).collect();
+        self.runtime.block_on(async {
+            let mut all = Vec::new();
+            for task in tasks {
+                all.push(task.await??);
+            }
+            Ok(all)
+        })
     }
+}
 
-    fn take(self: Box<Self>, content: &Arc<Content>) -> io::Result<Carried> {
-        let each = self.each(|_, stream| take(stream, content.clone()));
-        each.map(|each| Carried::sum(&each))
-    }
-
-    fn bounce(self: Box<Self>, trips: u64) -> io::Result<Vec<Duration>> {
-        let each = self.each(|_, stream| bounce(stream, trips));
-        each.map(|each| each.into_iter().flatten().collect())
-    }
-
-    fn echo(self: Box<Self>) -> io::Result<Carried> {
-        let each = self.each(|_, stream| echo(stream));
-        each.map(|each| Carried::sum(&each))
+async fn work(stream: Stream, its: Work) -> io::Result<Done> {
+    match its {
+        Work::Send { content, bytes, piece_bytes } => {
+            send(stream, &content, bytes, piece_bytes).await
+        }
+        Work::Take(content) => take(stream, &content).await,
+        Work::Bounce { trips } => bounce(stream, trips).await,
+        Work::Echo => echo(stream).await,
     }
 }
 
 async fn send(
     mut stream: Stream,
-    content: Arc<Content>,
+    content: &Content,
     bytes: u64,
-    write_bytes: usize,
-) -> io::Result<Carried> {
-    let mut sent = 0;
-    while sent < bytes {
-        let length = (bytes - sent).min(write_bytes as u64) as usize;
-        stream.write_all(content.piece(sent, length)).await?;
-        sent += length as u64;
+    piece_bytes: usize,
+) -> io::Result<Done> {
+    for (at, length) in pieces(bytes, piece_bytes) {
+        stream.write_all(content.piece(at, length)).await?;
     }
     stream.shutdown().await?;
-    Ok(Carried { bytes: sent, copies_per_byte: None })
+    Ok(Done { bytes, ..Done::default() })
 }
 
-async fn take(mut stream: Stream, content: Arc<Content>) -> io::Result<Carried> {
+async fn take(mut stream: Stream, content: &Content) -> io::Result<Done> {
     let (mut memory, mut bytes) = (vec![0; READ_BYTES], 0);
     loop {
         let count = stream.read(&mut memory).await?;
         if count == 0 {
-            break Ok(Carried { bytes, copies_per_byte: None });
+            break Ok(Done { bytes, ..Done::default() });
         }
         content.check(bytes, &memory[..count])?;
         bytes += count as u64;
     }
 }
 
-async fn bounce(mut stream: Stream, trips: u64) -> io::Result<Vec<Duration>> {
+async fn bounce(mut stream: Stream, trips: u64) -> io::Result<Done> {
     let mut took = Vec::with_capacity(trips as usize);
     let mut byte = [0];
     for trip in 0..trips {
@@ -158,20 +132,18 @@ async fn bounce(mut stream: Stream, trips: u64) -> io::Result<Vec<Duration>> {
         stream.flush().await?;
         stream.read_exact(&mut byte).await?;
         took.push(begun.elapsed());
-        if byte != [trip as u8] {
-            return Err(io::Error::other("another byte came back than was sent"));
-        }
+        check_trip(trip, byte[0])?;
     }
     stream.shutdown().await?;
-    Ok(took)
+    Ok(Done { trips: took, ..Done::default() })
 }
 
-async fn echo(mut stream: Stream) -> io::Result<Carried> {
+async fn echo(mut stream: Stream) -> io::Result<Done> {
     let (mut memory, mut bytes) = ([0; 64], 0);
     loop {
         let count = stream.read(&mut memory).await?;
         if count == 0 {
-            break Ok(Carried { bytes, copies_per_byte: None });
+            break Ok(Done { bytes, ..Done::default() });
         }
         stream.write_all(&memory[..count]).await?;
         stream.flush().await?;

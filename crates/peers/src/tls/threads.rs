@@ -2,11 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Kind;
-use super::connections::{Carried, Connections, READ_BYTES, share};
+use super::connections::{Connections, Done, READ_BYTES, Work, check_trip, pieces};
 use super::content::Content;
 use super::stream::Stream;
 use crate::trust::Identity;
@@ -47,20 +46,6 @@ impl Threads {
         };
         Ok(Self { streams: (0..count).map(accept).collect::<io::Result<_>>()? })
     }
-
-    /// Does `work` with each, by its number.
-    fn each<T: Send>(
-        self,
-        work: impl Fn(usize, Stream) -> io::Result<T> + Sync,
-    ) -> io::Result<Vec<T>> {
-        std::thread::scope(|scope| {
-            let work = &work;
-            let start = |(number, stream)| scope.spawn(move || work(number, stream));
-            let threads: Vec<_> = self.streams.into_iter().enumerate().map(start).collect();
-            let panicked = |_| Err(io::Error::other("a thread panicked"));
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-        })
-    }
 }
 
 impl Connections for Threads {
@@ -68,72 +53,71 @@ impl Connections for Threads {
         self.streams.iter().map(Stream::suite).collect()
     }
 
-    fn send(
-        self: Box<Self>,
-        content: &Arc<Content>,
-        bytes: u64,
-        write_bytes: usize,
-    ) -> io::Result<Carried> {
-        let count = self.streams.len();
-        let each = self.each(|number, mut stream| {
-            let part = share(bytes, count, number);
-            let mut sent = 0;
-            while sent < part {
-                let length = (part - sent).min(write_bytes as u64) as usize;
-                stream.write_all(content.piece(sent, length))?;
-                sent += length as u64;
-            }
-            Ok(Carried { bytes: sent, copies_per_byte: stream.end()? })
-        });
-        each.map(|each| Carried::sum(&each))
+    fn work(self: Box<Self>, of: &dyn Fn(usize) -> Work) -> io::Result<Vec<Done>> {
+        std::thread::scope(|scope| {
+            let start = |(number, stream)| {
+                let its = of(number);
+                scope.spawn(move || work(stream, its))
+            };
+            let threads: Vec<_> = self.streams.into_iter().enumerate().map(start).collect();
+            let panicked = |_| Err(io::Error::other("a thread panicked"));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        })
     }
+}
 
-    fn take(self: Box<Self>, content: &Arc<Content>) -> io::Result<Carried> {
-        let each = self.each(|_, mut stream| {
-            let (mut memory, mut bytes) = (vec![0; READ_BYTES], 0);
-            loop {
-                let count = stream.read(&mut memory)?;
-                if count == 0 {
-                    break Ok(Carried { bytes, copies_per_byte: stream.copies_per_byte_opened() });
-                }
-                content.check(bytes, &memory[..count])?;
-                bytes += count as u64;
-            }
-        });
-        each.map(|each| Carried::sum(&each))
+fn work(stream: Stream, its: Work) -> io::Result<Done> {
+    match its {
+        Work::Send { content, bytes, piece_bytes } => send(stream, &content, bytes, piece_bytes),
+        Work::Take(content) => take(stream, &content),
+        Work::Bounce { trips } => bounce(stream, trips),
+        Work::Echo => echo(stream),
     }
+}
 
-    fn bounce(self: Box<Self>, trips: u64) -> io::Result<Vec<Duration>> {
-        let each = self.each(|_, mut stream| {
-            let mut took = Vec::with_capacity(trips as usize);
-            let mut byte = [0];
-            for trip in 0..trips {
-                let begun = Instant::now();
-                stream.write_all(&[trip as u8])?;
-                stream.read_exact(&mut byte)?;
-                took.push(begun.elapsed());
-                if byte != [trip as u8] {
-                    return Err(io::Error::other("another byte came back than was sent"));
-                }
-            }
-            stream.end()?;
-            Ok(took)
-        });
-        each.map(|each| each.into_iter().flatten().collect())
+fn send(mut stream: Stream, content: &Content, bytes: u64, piece_bytes: usize) -> io::Result<Done> {
+    for (at, length) in pieces(bytes, piece_bytes) {
+        stream.write_all(content.piece(at, length))?;
     }
+    Ok(Done { bytes, copies_per_byte: stream.end()?, ..Done::default() })
+}
 
-    fn echo(self: Box<Self>) -> io::Result<Carried> {
-        let each = self.each(|_, mut stream| {
-            let (mut memory, mut bytes) = ([0; 64], 0);
-            loop {
-                let count = stream.read(&mut memory)?;
-                if count == 0 {
-                    break Ok(Carried { bytes, copies_per_byte: stream.copies_per_byte_opened() });
-                }
-                stream.write_all(&memory[..count])?;
-                bytes += count as u64;
-            }
-        });
-        each.map(|each| Carried::sum(&each))
+fn take(mut stream: Stream, content: &Content) -> io::Result<Done> {
+    let (mut memory, mut bytes) = (vec![0; READ_BYTES], 0);
+    loop {
+        let count = stream.read(&mut memory)?;
+        if count == 0 {
+            let copies_per_byte = stream.copies_per_byte_opened();
+            break Ok(Done { bytes, copies_per_byte, ..Done::default() });
+        }
+        content.check(bytes, &memory[..count])?;
+        bytes += count as u64;
+    }
+}
+
+fn bounce(mut stream: Stream, trips: u64) -> io::Result<Done> {
+    let mut took = Vec::with_capacity(trips as usize);
+    let mut byte = [0];
+    for trip in 0..trips {
+        let begun = Instant::now();
+        stream.write_all(&[trip as u8])?;
+        stream.read_exact(&mut byte)?;
+        took.push(begun.elapsed());
+        check_trip(trip, byte[0])?;
+    }
+    stream.end()?;
+    Ok(Done { trips: took, ..Done::default() })
+}
+
+fn echo(mut stream: Stream) -> io::Result<Done> {
+    let (mut memory, mut bytes) = ([0; 64], 0);
+    loop {
+        let count = stream.read(&mut memory)?;
+        if count == 0 {
+            let copies_per_byte = stream.copies_per_byte_opened();
+            break Ok(Done { bytes, copies_per_byte, ..Done::default() });
+        }
+        stream.write_all(&memory[..count])?;
+        bytes += count as u64;
     }
 }
