@@ -1,18 +1,19 @@
 //! The command line: each flag is defined once, here; help, man pages and completions follow.
 
 mod bench;
+mod check;
 mod engine;
 mod trust;
 mod tunnel;
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sealift::io::Backend;
@@ -92,76 +93,6 @@ fn plain(mut error: clap::Error) -> clap::Error {
         error.insert(kind, text);
     }
     error
-}
-
-impl Cli {
-    /// Checks what no single flag shows.
-    ///
-    /// # Errors
-    /// The usage error to end with.
-    pub(crate) fn checked(self) -> Result<Self, clap::Error> {
-        let report = match &self.command {
-            Command::Bench(Bench::Send(args)) => Some(&args.report),
-            Command::Bench(Bench::Seal(args)) => Some(&args.report),
-            Command::Bench(Bench::Tls(args)) => Some(&args.report),
-            _ => None,
-        };
-        if let Command::Bench(Bench::Seal(args)) = &self.command
-            && let Some(name) = crate::bench::unknown_seal_row(args)
-        {
-            let text = format!(
-                "no row is called '{}': they are called ENGINE/SUITE/BYTES, as in \
-                 inline/aes-128-gcm/16384, of raw, memcpy, memcpy-inline, inline, ipsec-mb, \
-                 workers and router",
-                shown(name)
-            );
-            return Err(Self::command().error(ErrorKind::ValueValidation, text));
-        }
-        if let Command::Bench(Bench::Tls(args)) = &self.command
-            && let Some(name) = crate::bench::unknown_tls_row(args)
-        {
-            let text = format!(
-                "no row is called '{}': they are called KIND/CONNECTIONS/WRITE_BYTES and \
-                 KIND/ping-pong, as in tls-inline/1/16384, of plain, tls-inline, tls-workers and \
-                 tls-ipsec-mb",
-                shown(name)
-            );
-            return Err(Self::command().error(ErrorKind::ValueValidation, text));
-        }
-        if let Some(args) = report
-            && args.json.as_deref() == Some(Path::new("-"))
-            && args.html == args.json
-        {
-            let text = "standard output takes one report: give --json or --html a file";
-            return Err(Self::command().error(ErrorKind::ArgumentConflict, text));
-        }
-        let (url, listens, trust) = match &self.command {
-            Command::Send(args) => (&args.url, args.listen, &args.trust),
-            Command::Receive(args) => (&args.url, !args.connect, &args.trust),
-            Command::Tunnel(args) => {
-                return match args.check() {
-                    Ok(()) => Ok(self),
-                    Err(text) => Err(Self::command().error(ErrorKind::ArgumentConflict, text)),
-                };
-            }
-            _ => return Ok(self),
-        };
-        if !listens && let Some(missing) = url.lacks() {
-            let text = format!("to connect, name {missing}: {}host:port", url.scheme());
-            return Err(Self::command().error(ErrorKind::ValueValidation, text));
-        }
-        if let Command::Send(args) = &self.command
-            && args.sealing.engine != EngineArg::Auto
-            && !matches!(url, Endpoint::Tls { .. })
-        {
-            let text = format!("--engine is for tls:// only: {url} is not sealed");
-            return Err(Self::command().error(ErrorKind::ArgumentConflict, text));
-        }
-        match trust.check(url, listens) {
-            Ok(()) => Ok(self),
-            Err(text) => Err(Self::command().error(ErrorKind::ArgumentConflict, text)),
-        }
-    }
 }
 
 /// A URL may hold a path that is no text.

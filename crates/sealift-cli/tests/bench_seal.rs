@@ -79,8 +79,11 @@ fn few_rows_are_measured_by_name_or_by_its_beginning() {
 
 #[test]
 fn what_cannot_be_measured_is_refused_with_a_clear_line() {
-    refused(&["--row", "fast"], "no row is called 'fast': they are called ENGINE/SUITE/BYTES");
-    refused(&["--row", "inline/aes-128-gcm/64"], "no row is called 'inline/aes-128-gcm/64'");
+    refused(&["--row", "fast"], "[rows: raw, memcpy, memcpy-inline, inline, ipsec-mb, workers");
+    let (wrong, right) = ("inline/aes-128-gcm/64", "[rows: inline/aes-128-gcm/1350]");
+    refused(&["--row", wrong], &format!("no row is called '{wrong}', nor begins so"));
+    refused(&["--row", wrong], right);
+    refused(&["--row", wrong], "Usage: sealift bench seal [OPTIONS]");
     refused(&["--suite", "aes-128-cbc"], "chacha20-poly1305");
     refused(&["--payload", "0"], "0 is not in 1..=65536");
     refused(&["--json", "-", "--html", "-"], "one report");

@@ -92,7 +92,7 @@ fn few_rows_are_measured_by_name_or_by_its_beginning() {
 
 #[test]
 fn what_cannot_be_measured_is_refused_with_a_clear_line() {
-    refused(&["--row", "fast"], "no row is called 'fast': they are called KIND/CONNECTIONS/");
+    refused(&["--row", "fast"], "[rows: plain, tls-inline, tls-workers, tls-ipsec-mb]");
     refused(&["--row", "plain/3"], "no row is called 'plain/3'");
     refused(&["--write", "0"], "0 is not in 1..=");
     refused(&["--connections", "65"], "65 is not in 1..=64");

@@ -15,6 +15,7 @@ mod crossing;
 mod format;
 mod host;
 mod html;
+mod names;
 mod outputs;
 mod report;
 mod rows;
@@ -32,11 +33,6 @@ use rows::Destination;
 use schedule::{Progress, Schedule};
 pub(crate) use seal::{run as run_seal, unknown_row as unknown_seal_row};
 pub(crate) use tls::{run as run_tls, unknown_row as unknown_tls_row};
-
-/// Whether `name` is `beginning`, or goes on behind it with a slash.
-fn begins(name: &str, beginning: &str) -> bool {
-    name.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
 
 /// What to measure, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use crate::args::BenchSealArgs;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
-use super::begins;
 use super::host::Host;
+use super::names;
 use super::outputs::Outputs;
 use super::report::Report;
 use super::schedule::{self, Schedule};
@@ -31,7 +31,8 @@ const PAYLOADS: [usize; 4] = [64, 1_350, 4_096, 16_384];
 /// Runs `sealift bench seal`.
 pub(crate) fn run(args: &BenchSealArgs, terminal: &Terminal) -> Result<(), Failure> {
     let outputs = Outputs::open(&args.report)?;
-    let mut rows = chosen(args);
+    let mut rows = all(args);
+    names::keep(&mut rows, &args.row);
     let schedule = Schedule::of(&args.report, &args.sample);
     let cases = schedule::cases(&rows, &[]);
     let nowhere = Err("sealing needs no sink".to_owned());
@@ -44,18 +45,9 @@ pub(crate) fn run(args: &BenchSealArgs, terminal: &Terminal) -> Result<(), Failu
     outputs.write(&report, terminal)
 }
 
-/// Names in `--row` that are no row's, nor the beginning of one up to a slash.
-pub(crate) fn unknown_row(args: &BenchSealArgs) -> Option<&str> {
-    let rows = all(args);
-    let known = |wanted: &&String| rows.iter().any(|row| begins(&row.name, wanted));
-    args.row.iter().find(|wanted| !known(wanted)).map(String::as_str)
-}
-
-fn chosen(args: &BenchSealArgs) -> Vec<super::rows::Row> {
-    let mut rows = all(args);
-    let wanted = |name: &str| args.row.iter().any(|wanted| begins(name, wanted));
-    rows.retain(|row| args.row.is_empty() || wanted(&row.name));
-    rows
+/// A name in `--row` that is no row's, nor the beginning of one, with those that there are.
+pub(crate) fn unknown_row(args: &BenchSealArgs) -> Option<(String, Vec<String>)> {
+    names::unknown(&all(args), &args.row)
 }
 
 fn all(args: &BenchSealArgs) -> Vec<super::rows::Row> {
@@ -67,18 +59,4 @@ fn all(args: &BenchSealArgs) -> Vec<super::rows::Row> {
         |suite: &Suite| args.suite.is_empty() || args.suite.iter().any(|s| s == suite.name());
     let suites: Vec<Suite> = Suite::ALL.into_iter().filter(asked).collect();
     rows::all(&suites, &payloads, args.ring as usize)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_chosen_by_whole_parts_of_their_names() {
-        assert!(begins("inline/aes-128-gcm/64", "inline"));
-        assert!(begins("inline/aes-128-gcm/64", "inline/aes-128-gcm/64"));
-        assert!(!begins("inline/aes-128-gcm/64", "in"));
-        assert!(!begins("inline/aes-128-gcm/64", "inline/aes-128-gcm/6"));
-        assert!(!begins("inline/aes-128-gcm/64", ""));
-    }
 }

@@ -25,6 +25,7 @@ use crate::failure::Failure;
 use crate::terminal::Terminal;
 
 use super::host::Host;
+use super::names;
 use super::outputs::Outputs;
 use super::report::Report;
 use super::schedule::{self, Schedule};
@@ -49,9 +50,7 @@ pub(crate) fn run(args: &BenchTlsArgs, terminal: &Terminal) -> Result<(), Failur
     outputs.write(&report, terminal)
 }
 
-/// Names in `--row` that are no row's, nor the beginning of one up to a slash.
-pub(crate) fn unknown_row(args: &BenchTlsArgs) -> Option<&str> {
-    let rows = rows::all(args);
-    let known = |wanted: &&String| rows.iter().any(|row| super::begins(&row.name, wanted));
-    args.row.iter().find(|wanted| !known(wanted)).map(String::as_str)
+/// A name in `--row` that is no row's, nor the beginning of one, with those that there are.
+pub(crate) fn unknown_row(args: &BenchTlsArgs) -> Option<(String, Vec<String>)> {
+    names::unknown(&rows::all(args), &args.row)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::near;
 use super::order::{Exchange, Kind, Order};
 use crate::args::BenchTlsArgs;
-use crate::bench::begins;
+use crate::bench::names;
 use crate::bench::report::median;
 use crate::bench::rows::{Path, Payloads, Row, Work};
 use crate::bench::schedule::Run;
@@ -79,8 +79,7 @@ impl Tls {
 /// The rows that `--row` asks for.
 pub(super) fn chosen(args: &BenchTlsArgs) -> Vec<Row> {
     let mut rows = all(args);
-    let wanted = |name: &str| args.row.iter().any(|wanted| begins(name, wanted));
-    rows.retain(|row| args.row.is_empty() || wanted(&row.name));
+    names::keep(&mut rows, &args.row);
     rows
 }
 
