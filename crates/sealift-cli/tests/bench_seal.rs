@@ -74,7 +74,7 @@ fn few_rows_are_measured_by_name_or_by_its_beginning() {
     });
     assert_eq!(names, expected, "{table}");
     assert!(table.contains("inline to raw, packets"), "{table}");
-    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
 }
 
 #[test]
