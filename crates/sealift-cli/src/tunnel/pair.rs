@@ -189,9 +189,7 @@ impl Pair {
             move |errno: Errno| Mishap::broken(source, target, &Broken::Target(errno.into()))
         };
         let outward = async {
-            // What it failed of is asked for next.
-            let _ = timeout(LAST_WAY, sealed.released()).await;
-            let ended = arrived(socket).await;
+            let ended = let_go_and_arrived(sealed.released(), arrived(socket)).await;
             // Other ends close without reading close_notify: nothing else is missing.
             let lost = || sealed.stream().unacknowledged_bytes();
             ended.or_else(|errno| heard_enough(errno, lost()))
@@ -259,6 +257,20 @@ async fn arrived(socket: &impl AsFd) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Waits until this kernel has let go of everything, and the one at the other end has it: for both
+/// at a time, so that the second is not given its time when the first has had it.
+async fn let_go_and_arrived(
+    released: impl Future,
+    arrived: impl Future<Output = Result<(), Errno>>,
+) -> Result<(), Errno> {
+    let released = async {
+        // What it failed of, the other is told, too.
+        let _ = timeout(LAST_WAY, released).await;
+        Ok(())
+    };
+    tokio::try_join!(released, arrived).map(drop)
+}
+
 fn errno(error: &sealift::io::Error) -> Errno {
     error.errno().map_or(Errno::CONNRESET, |errno| Errno::from_raw_os_error(errno.raw()))
 }
@@ -268,5 +280,29 @@ fn heard_enough(errno: Errno, lost: Option<usize>) -> Result<(), Errno> {
     match (errno, lost) {
         (Errno::CONNRESET | Errno::PIPE, Some(0)) => Ok(()),
         _ => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use super::*;
+
+    fn poll(future: impl Future<Output = Result<(), Errno>>) -> Poll<Result<(), Errno>> {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Who takes nothing has two minutes, and not those of the kernel behind them.
+    #[tokio::test]
+    async fn the_last_way_is_waited_for_once() {
+        let given_up = Err(Errno::TIMEDOUT);
+        let ended = let_go_and_arrived(pending::<()>(), ready(given_up));
+        assert_eq!(poll(ended), Poll::Ready(given_up));
+        assert!(poll(let_go_and_arrived(pending::<()>(), ready(Ok(())))).is_pending());
+        assert!(poll(let_go_and_arrived(ready(()), pending())).is_pending());
+        assert_eq!(poll(let_go_and_arrived(ready(()), ready(Ok(())))), Poll::Ready(Ok(())));
     }
 }
