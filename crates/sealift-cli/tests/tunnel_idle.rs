@@ -67,10 +67,23 @@ fn a_thousand_idle_connections_are_cheap_and_stay() {
     pair.stop();
 }
 
-/// They have said their hello and been answered: that is all that there is to hold.
+/// The threads that a process has.
+fn threads(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/task")).unwrap().count()
+}
+
+/// They have said their hello and been answered: that is all that there is to hold, whoever would
+/// seal for them.
 #[test]
 fn visitors_who_stay_silent_are_cheap() {
-    let (opening, _) = opening_tunnel("tcp://127.0.0.1:9", &["--timeout", "1m"]);
+    for engine in ["auto", "workers"] {
+        assert_silence_is_cheap(engine);
+    }
+}
+
+fn assert_silence_is_cheap(engine: &str) {
+    let flags = ["--timeout", "1m", "--engine", engine];
+    let (opening, _) = opening_tunnel("tcp://127.0.0.1:9", &flags);
     let visit = |_| {
         let mut visitor = connect(opening.port);
         visitor.write_all(&client_hello()).unwrap();
@@ -78,9 +91,13 @@ fn visitors_who_stay_silent_are_cheap() {
         visitor
     };
     let _first: Vec<TcpStream> = (0..50).map(visit).collect();
-    let before = resident_bytes(opening.running.id());
+    let process = opening.running.id();
+    let before = (resident_bytes(process), threads(process));
     let _silent: Vec<TcpStream> = (0..300).map(visit).collect();
-    let each = resident_bytes(opening.running.id()).saturating_sub(before) / 300;
-    println!("{each} bytes each");
-    assert!(each < SILENT_BYTES, "{each} bytes each");
+    let each = resident_bytes(process).saturating_sub(before.0) / 300;
+    println!("{engine}: {each} bytes each");
+    assert!(each < SILENT_BYTES, "{engine}: {each} bytes each");
+    // One at a time, they need few for their signatures.
+    let more = threads(process).saturating_sub(before.1);
+    assert!(more < 100, "{engine}: {more} threads");
 }

@@ -13,7 +13,7 @@ use sealift_io::{Backend, Policy, Pool, Receiver, Ring, Sender, SenderBuilder};
 use crate::ahead::OpeningEngine;
 use crate::begun::{Begun, Turn};
 use crate::bulk::SealingEngine;
-use crate::engines::Engines;
+use crate::engines::{Engines, IS_BUSY, Sealer};
 use crate::entrusted::Entrusted;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -42,7 +42,7 @@ pub struct TlsStreamBuilder {
     ring: Option<Ring>,
     backend: Option<Backend>,
     messages: usize,
-    sealing_engine: Option<Entrusted<SealingEngine>>,
+    sealer: Option<Entrusted<Sealer>>,
     opening_engine: Option<Entrusted<OpeningEngine>>,
     ktls: Ktls,
     limits: Option<Limits>,
@@ -57,7 +57,7 @@ impl Default for TlsStreamBuilder {
             ring: None,
             backend: None,
             messages: FRAMES_IN_FLIGHT + KEPT_PLACES,
-            sealing_engine: None,
+            sealer: None,
             opening_engine: None,
             ktls: Ktls::Auto,
             limits: None,
@@ -107,7 +107,19 @@ impl TlsStreamBuilder {
     /// caller, as without an engine. It is for one stream: of the builder and its clones, the first
     /// to shake hands takes it, and the others are refused with [`Error::Caller`].
     pub fn sealing_engine(mut self, engine: impl Engine<Bytes, Frame> + 'static) -> Self {
-        self.sealing_engine = Some(Entrusted::new(Box::new(engine)));
+        self.sealer = Some(Entrusted::new(Sealer::Made(Box::new(engine))));
+        self
+    }
+
+    /// As [`sealing_engine`](Self::sealing_engine), with an engine that is made when both ends have
+    /// agreed: whoever only begins to shake hands costs none. On a runtime it is made on a thread
+    /// for blocking work. What `make` fails with, the stream fails with.
+    pub fn sealing_engine_with<E: Engine<Bytes, Frame> + 'static>(
+        mut self,
+        make: impl FnOnce() -> Result<E> + Send + 'static,
+    ) -> Self {
+        let make = move || make().map(|engine| Box::new(engine) as SealingEngine);
+        self.sealer = Some(Entrusted::new(Sealer::Awaited(Box::new(make))));
         self
     }
 
@@ -225,11 +237,11 @@ impl TlsStreamBuilder {
             return Err(Error::Caller { what: "the pool's frames have no room for a record" });
         }
         let engines = Engines {
-            sealing: self.sealing_engine.as_ref().map(Entrusted::take).transpose()?,
+            sealing: self.sealer.as_ref().map(Entrusted::take).transpose()?,
             opening: self.opening_engine.as_ref().map(Entrusted::take).transpose()?,
         };
         if engines.have_jobs() {
-            return Err(Error::Caller { what: "the engine has somebody else's jobs in it" });
+            return Err(IS_BUSY);
         }
         let only_here = match () {
             () if engines.is_any() => Some(OnlyHere::Engine),

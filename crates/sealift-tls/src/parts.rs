@@ -15,8 +15,7 @@ use sealift_crypto::Limits;
 use sealift_io::{Receiver, Sender};
 
 use crate::ahead;
-use crate::bulk::SealingEngine;
-use crate::engines::{Engines, suited};
+use crate::engines::{Engines, Sealer};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::frames::Frames;
@@ -61,7 +60,7 @@ impl Parts {
         let way_out = WayOut {
             sender,
             frames,
-            engine: engines.sealing,
+            sealer: engines.sealing,
             messages,
             limits,
             pad_to_bytes: self.pad_to_bytes,
@@ -111,7 +110,7 @@ fn news(outgoing: &Outgoing) -> Result<Option<OwnedFd>> {
 struct WayOut {
     sender: Sender,
     frames: Frames,
-    engine: Option<SealingEngine>,
+    sealer: Option<Sealer>,
     messages: usize,
     limits: Option<Limits>,
     pad_to_bytes: usize,
@@ -143,14 +142,14 @@ impl WayOut {
         (number, transmit): Secret,
         checked: Result<()>,
     ) -> result::Result<(Outgoing, Result<()>), Failed> {
-        let Self { sender, frames, engine, messages, .. } = self;
+        let Self { sender, frames, sealer, messages, .. } = self;
         let mut sealing = match Epoch::new(number, transmit, self.tls13, self.limits) {
             Ok(epoch) => Sealing::new(epoch),
             Err(error) => return Err((sender.into(), error)),
         };
         let engine = checked
             .and_then(|()| sealing.pad_to(self.pad_to_bytes))
-            .and_then(|()| suited(engine, &sealing));
+            .and_then(|()| sealer.map(|sealer| sealer.engine_for(&sealing)).transpose());
         let (engine, checked) = match engine {
             Ok(engine) => (engine, Ok(())),
             Err(error) => (None, Err(error)),

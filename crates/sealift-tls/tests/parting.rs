@@ -3,14 +3,16 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::net::sockopt;
 use rustls::{AlertDescription, ClientConnection, Connection, ServerConnection};
-use sealift_tls::{AsyncTlsStream, Error, Frame, TlsStream, TlsStreamBuilder, rustls};
+use sealift_tls::sealift_crypto::Inline;
+use sealift_tls::{AsyncTlsStream, Bytes, Error, Frame, TlsStream, TlsStreamBuilder, rustls};
 use support::puppet::Puppet;
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, tcp_pair};
 
@@ -25,7 +27,7 @@ const UNFIT: [fn() -> Unfit; 4] = [
 ];
 
 fn no_suites() -> TlsStreamBuilder {
-    TlsStream::builder().sealing_engine(Puppet::<sealift_tls::Bytes, Frame>::of(0, 1 << 20).0)
+    TlsStream::builder().sealing_engine(Puppet::<Bytes, Frame>::of(0, 1 << 20).0)
 }
 
 fn opens_no_suites() -> TlsStreamBuilder {
@@ -74,6 +76,62 @@ fn what_fails_behind_the_handshake_is_told_to_the_peer() {
             assert_told(&ours.unwrap_err(), why, theirs.join().unwrap());
         }
     }
+}
+
+/// It is made once for a stream, and not for a peer that has not shaken hands.
+#[test]
+fn an_engine_is_made_when_both_ends_have_agreed() {
+    let (authority, case) = (Authority::new(), case_tls13());
+    let made = Arc::new(AtomicUsize::new(0));
+    let builder = || {
+        let made = made.clone();
+        TlsStream::builder().sealing_engine_with(move || {
+            made.fetch_add(1, Ordering::SeqCst);
+            Ok(Inline::new())
+        })
+    };
+    let (near, mut far) = tcp_pair();
+    let server = authority.server(&case);
+    far.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let refused = builder().accept(near, server.clone(), deadline(20)).unwrap_err();
+    assert!(matches!(refused, Error::Handshake(_)), "{refused}");
+    assert_eq!(made.load(Ordering::SeqCst), 0);
+    let (near, far) = tcp_pair();
+    let client = authority.client(&case);
+    let theirs = thread::spawn(move || {
+        let mut read = Vec::new();
+        Theirs::client(far, client).read_to_end(&mut read).unwrap();
+        read
+    });
+    let shared = builder();
+    let mut ours = shared.clone().accept(near, server.clone(), deadline(20)).unwrap();
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+    ours.send_owned(&b"sealed by it"[..]).unwrap();
+    let closed = ours.close(deadline(20)).unwrap();
+    assert_eq!(closed.stats.sealing.map(|engine| engine.jobs), Some(1));
+    assert_eq!(theirs.join().unwrap(), b"sealed by it");
+    let again = shared.accept(tcp_pair().0, server, deadline(20)).unwrap_err();
+    assert!(again.to_string().contains("another stream has taken the engine"), "{again}");
+}
+
+/// The peer is told that there is none.
+#[test]
+fn an_engine_that_is_not_to_be_had_is_the_streams_failure() {
+    let (authority, case) = (Authority::new(), case_tls13());
+    let (near, far) = tcp_pair();
+    arm(&near);
+    let client = ClientConnection::new(authority.client(&case), name()).unwrap().into();
+    let theirs = thread::spawn(move || heard(far, client));
+    let builder = TlsStream::builder().sealing_engine_with(|| {
+        Err::<Inline<Bytes, Frame>, _>(Error::Engine {
+            engine: "none",
+            what: "there is none today",
+        })
+    });
+    let refused = builder.accept(near, authority.server(&case), deadline(20)).unwrap_err();
+    assert!(matches!(refused, Error::Engine { engine: "none", .. }), "{refused}");
+    let alert = rustls::Error::AlertReceived(AlertDescription::InternalError);
+    assert_eq!(theirs.join().unwrap(), alert);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@
 mod arrivals;
 mod buffers;
 mod carry;
+mod engine;
 mod figures;
 mod latencies;
 mod metrics;

@@ -22,6 +22,7 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::ServerName;
 use sealift::tls::{self, AsyncTlsStream, Ktls, TlsStream, TlsStreamBuilder};
 
+use super::engine;
 use super::outcome::{Mishap, Outcome};
 use super::reach::Reach;
 use crate::args::{EngineArg, TunnelArgs};
@@ -29,7 +30,6 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure};
 use crate::quantity::DURATION_MAX;
 use crate::transfer::connection::{self, Connection};
-use crate::transfer::{sealing_engine, tls_failed};
 use crate::trust::Role;
 
 /// Sessions that this end comes back with.
@@ -114,7 +114,7 @@ impl Opening {
             }
             Role::Server { config, .. } => {
                 let (socket, watched) = self.both(visitor)?;
-                let (builder, config) = (self.builder()?, config.clone());
+                let (builder, config) = (self.builder(), config.clone());
                 let shaking = AsyncTlsStream::accept(builder, socket, config, deadline);
                 self.shake_hands(shaking, watched).await.map(Box::new).map(Admitted::Sealed)
             }
@@ -131,7 +131,7 @@ impl Opening {
         match visitor {
             Admitted::Plain { visitor, config, name } => {
                 let (socket, watched) = self.both(reached?)?;
-                let builder = self.builder()?;
+                let builder = self.builder();
                 let shaking = AsyncTlsStream::connect(builder, socket, config, name, deadline);
                 let sealed = self.shake_hands(shaking, watched).await?;
                 Ok(Opened { plain: visitor, sealed })
@@ -147,13 +147,8 @@ impl Opening {
     }
 
     /// What streams are built from, each with an engine of its own.
-    fn builder(&self) -> Result<TlsStreamBuilder, Mishap> {
-        let builder = TlsStream::builder().ktls(self.ktls);
-        match sealing_engine(self.engine) {
-            Ok(None) => Ok(builder),
-            Ok(Some(engine)) => Ok(builder.sealing_engine(engine)),
-            Err(failure) => Err(Mishap { outcome: Outcome::Failed, failure }),
-        }
+    fn builder(&self) -> TlsStreamBuilder {
+        engine::equip(TlsStream::builder().ktls(self.ktls), self.engine)
     }
 
     /// The socket twice: for the stream, and to end it.
@@ -172,10 +167,7 @@ impl Opening {
         match shaking.await {
             Ok(stream) => Ok(Sealed { stream, socket, took: began.elapsed() }),
             Err(tls::Error::Deadline) => Err(self.too_late()),
-            Err(error) => {
-                let failure = tls_failed(self.action(), &self.sealed().to_string(), &error);
-                Err(Mishap { outcome: Outcome::HandshakeFailed, failure })
-            }
+            Err(error) => Err(Mishap::unshaken(self.action(), self.sealed(), &error)),
         }
     }
 

@@ -83,15 +83,28 @@ impl Mishap {
         Self { outcome: Outcome::Failed, failure }
     }
 
+    /// There is no stream, and whoever came has perhaps done all that it could.
+    pub(super) fn unshaken(action: Action, url: &Endpoint, error: &tls::Error) -> Self {
+        if let tls::Error::Engine { engine, what } = error {
+            let remedy = "raise the limits of threads and of open files (ulimit -u, ulimit -n)";
+            let (object, why) = (format!("the {engine} engine"), (*what).to_owned());
+            let failure = Failure::explained(Action::SetUp, object, why, remedy);
+            return Self { outcome: Outcome::Failed, failure };
+        }
+        let failure = tls_failed(action, &url.to_string(), error);
+        let outcome = match is_shortage(&failure) {
+            true => Outcome::Failed,
+            false => Outcome::HandshakeFailed,
+        };
+        Self { outcome, failure }
+    }
+
     /// There is no way to TARGET.
     pub(super) fn unreached(failure: Failure) -> Self {
-        let errno = match &failure {
-            Failure::Unreached { errno, .. } => *errno,
-            Failure::System { source, .. } => errno_of(source),
-            _ => None,
+        let outcome = match is_shortage(&failure) {
+            true => Outcome::Failed,
+            false => Outcome::TargetUnreachable,
         };
-        let is_ours = errno.is_some_and(|errno| SHORTAGES.contains(&errno));
-        let outcome = if is_ours { Outcome::Failed } else { Outcome::TargetUnreachable };
         Self { outcome, failure }
     }
 
@@ -126,6 +139,15 @@ impl Mishap {
         };
         Self { outcome, failure: tls_failed(action, &url.to_string(), error) }
     }
+}
+
+fn is_shortage(failure: &Failure) -> bool {
+    let errno = match failure {
+        Failure::Unreached { errno, .. } => *errno,
+        Failure::System { source, .. } => errno_of(source),
+        _ => None,
+    };
+    errno.is_some_and(|errno| SHORTAGES.contains(&errno))
 }
 
 fn by_errno(errno: Option<Errno>) -> Outcome {
