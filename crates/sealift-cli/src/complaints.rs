@@ -3,13 +3,14 @@
 //!
 //! ```text
 //!  connections ──► Ration ──► queue ──► a thread of its own ──► standard error
-//!                    └── none left, or the queue full ──► counted, and said later as a number
+//!                    └── none left, or the queue full ──► counted, and said as a number: with the
+//!                        next line, at the end, or when nothing was said for a while
 //! ```
 
 use std::fmt;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,19 +24,23 @@ const BURST: u32 = 20;
 const LINE_EVERY: Duration = Duration::from_secs(1);
 /// Lines that may wait to be written.
 const QUEUE: usize = 64;
+/// How long what was counted waits for a line to be said with.
+const COUNT_AFTER: Duration = Duration::from_secs(10);
 /// How long the last ones may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Says what failed, so often and no more.
 #[derive(Debug)]
 pub(crate) struct Complaints {
-    ration: Mutex<Ration>,
+    ration: Arc<Mutex<Ration>>,
     lines: SyncSender<Line>,
 }
 
 #[derive(Debug)]
 enum Line {
     Text(String),
+    /// Something was counted.
+    Owed,
     /// All before it were written.
     Last(SyncSender<()>),
 }
@@ -46,10 +51,18 @@ impl Complaints {
     /// # Errors
     /// Without it nothing could be said.
     pub(crate) fn new(terminal: Terminal) -> io::Result<Self> {
+        let (complaints, queue) = Self::queued(QUEUE);
+        let ration = complaints.ration.clone();
+        let write = move || write(&queue, &ration, COUNT_AFTER, |text| terminal.say(text));
+        thread::Builder::new().name("words".into()).spawn(write)?;
+        Ok(complaints)
+    }
+
+    /// With room for so many lines that nobody has written.
+    fn queued(len: usize) -> (Self, Receiver<Line>) {
         let ration = Ration { lines: BURST, since: Instant::now(), unsaid: 0 };
-        let (lines, queue) = sync_channel(QUEUE);
-        thread::Builder::new().name("words".into()).spawn(move || write(&queue, &terminal))?;
-        Ok(Self { ration: Mutex::new(ration), lines })
+        let (lines, queue) = sync_channel(len);
+        (Self { ration: Arc::new(Mutex::new(ration)), lines }, queue)
     }
 
     /// The connection with `peer` failed.
@@ -59,8 +72,14 @@ impl Complaints {
 
     /// Something failed, if there is a line left to say so.
     pub(crate) fn say(&self, failure: impl fmt::Display) {
-        let mut ration = self.ration();
-        let Some(unsaid) = ration.take(Instant::now()) else { return };
+        let mut ration = lock(&self.ration);
+        let Some(unsaid) = ration.take(Instant::now()) else {
+            if ration.unsaid == 1 {
+                // Where there is no room, it comes to know when it has made some.
+                let _ = self.lines.try_send(Line::Owed);
+            }
+            return;
+        };
         let line = match unsaid {
             0 => failure.to_string(),
             unsaid => format!("{failure} ({unsaid} more failed before)"),
@@ -78,27 +97,41 @@ impl Complaints {
 
     /// Says how much was not said, and waits a moment until all that was said is written.
     pub(crate) fn end(&self) {
-        let unsaid = std::mem::take(&mut self.ration().unsaid);
-        if unsaid > 0 {
-            self.notice(format!("{unsaid} more failed"));
+        if let Some(count) = count(&self.ration) {
+            self.notice(count);
         }
         let (written, is_written) = sync_channel(1);
         if self.lines.try_send(Line::Last(written)).is_ok() {
             let _ = is_written.recv_timeout(LAST_LINES);
         }
     }
-
-    fn ration(&self) -> MutexGuard<'_, Ration> {
-        self.ration.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Writes lines as long as somebody could send some.
-fn write(queue: &Receiver<Line>, terminal: &Terminal) {
-    for line in queue {
+fn lock(ration: &Mutex<Ration>) -> MutexGuard<'_, Ration> {
+    ration.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How much was not said, which is said now.
+fn count(ration: &Mutex<Ration>) -> Option<String> {
+    let unsaid = std::mem::take(&mut lock(ration).unsaid);
+    (unsaid > 0).then(|| format!("{unsaid} more failed"))
+}
+
+/// Writes lines as long as somebody could send some, and what was counted when none came for so
+/// long.
+fn write(queue: &Receiver<Line>, ration: &Mutex<Ration>, patience: Duration, say: impl Fn(&str)) {
+    loop {
+        let is_owed = lock(ration).unsaid > 0;
+        let line = match is_owed {
+            true => queue.recv_timeout(patience),
+            false => queue.recv().map_err(RecvTimeoutError::from),
+        };
         match line {
-            Line::Text(text) => terminal.say(&text),
-            Line::Last(written) => drop(written.send(())),
+            Ok(Line::Text(text)) => say(&text),
+            Ok(Line::Owed) => {}
+            Ok(Line::Last(written)) => drop(written.send(())),
+            Err(RecvTimeoutError::Timeout) => count(ration).iter().for_each(|count| say(count)),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
@@ -130,6 +163,8 @@ impl Ration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     #[test]
@@ -146,22 +181,16 @@ mod tests {
         assert_eq!(ration.lines, BURST - 1);
     }
 
-    fn queue(len: usize) -> (Complaints, Receiver<Line>) {
-        let ration = Ration { lines: BURST, since: Instant::now(), unsaid: 0 };
-        let (lines, queue) = sync_channel(len);
-        (Complaints { ration: Mutex::new(ration), lines }, queue)
-    }
-
     fn text(queue: &Receiver<Line>) -> String {
-        match queue.try_recv() {
-            Ok(Line::Text(text)) => text,
+        match queue.try_iter().find(|line| !matches!(line, Line::Owed)) {
+            Some(Line::Text(text)) => text,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn nobody_waits_for_who_does_not_read_and_what_is_lost_is_counted() {
-        let (complaints, read_by_nobody) = queue(2);
+        let (complaints, read_by_nobody) = Complaints::queued(2);
         (0..5).for_each(|number| complaints.say(number));
         assert_eq!([text(&read_by_nobody), text(&read_by_nobody)], ["0", "1"]);
         complaints.say(5);
@@ -170,10 +199,30 @@ mod tests {
 
     #[test]
     fn the_rest_is_told_at_the_end() {
-        let (complaints, queue) = queue(QUEUE);
+        let (complaints, queue) = Complaints::queued(QUEUE);
         (0..BURST + 7).for_each(|number| complaints.say(number));
         (0..BURST).for_each(|number| assert_eq!(text(&queue), number.to_string()));
         complaints.end();
         assert_eq!(text(&queue), "7 more failed");
+    }
+
+    /// However long it is until the next one fails, or the end.
+    #[test]
+    fn what_was_counted_is_told_though_nothing_more_fails() {
+        let (complaints, queue) = Complaints::queued(2 * QUEUE);
+        let (ration, (says, said)) = (complaints.ration.clone(), channel());
+        let soon = Duration::from_millis(1);
+        thread::spawn(move || write(&queue, &ration, soon, |text| says.send(text.into()).unwrap()));
+        (0..BURST + 7).for_each(|_| complaints.say("one"));
+        let mut told = 0;
+        while told < BURST + 7 {
+            let line: String = said.recv_timeout(Duration::from_secs(20)).unwrap();
+            let counted = line.split_once(" more failed").map(|(counted, _)| counted);
+            told += counted.map_or(1, |counted| match counted.split_once(" (") {
+                Some((_, counted)) => 1 + counted.parse::<u32>().unwrap(),
+                None => counted.parse().unwrap(),
+            });
+        }
+        assert_eq!(told, BURST + 7);
     }
 }
