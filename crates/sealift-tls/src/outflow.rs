@@ -65,6 +65,8 @@ impl Counts {
 
 /// A way into the sender.
 type Put = fn(&mut Sender, Message) -> std::result::Result<Ticket, Refused>;
+/// The same for a lease that was filled.
+type PutLease = fn(&mut Outflow, Lease) -> Result<()>;
 
 /// The writing side of a connection.
 pub(crate) struct Outflow {
@@ -83,6 +85,8 @@ pub(crate) struct Outflow {
     /// Messages of data that may be under way.
     places: usize,
     most_plaintext_bytes: usize,
+    /// The plaintext that fits a lease, in the longest records.
+    lease_bytes: usize,
     counts: Counts,
     last_stats: sealift_io::Stats,
     last_offload: Option<Offload>,
@@ -104,6 +108,8 @@ impl Outflow {
         messages: usize,
     ) -> Self {
         let frame_bytes = frames.pool().stats().frame_bytes;
+        let most_plaintext_bytes = sealing.most_plaintext_bytes(frame_bytes);
+        let records = frame_bytes / sealing.record_bytes(most_plaintext_bytes);
         Self {
             last_stats: sender.stats(),
             sender: Some(sender),
@@ -111,7 +117,8 @@ impl Outflow {
             end_bytes: 0,
             frames,
             listing: Listing::default(),
-            most_plaintext_bytes: sealing.most_plaintext_bytes(frame_bytes),
+            most_plaintext_bytes,
+            lease_bytes: records * most_plaintext_bytes,
             sealing,
             bulk: engine.map(|engine| Bulk::new(engine, messages)),
             places: messages - KEPT_PLACES,
@@ -130,8 +137,10 @@ impl Outflow {
         self.begin(link, deadline)?;
         let mut pieces = Pieces::new(slices);
         let all = pieces.left_bytes();
+        // What fills several leases leaves by one call.
+        let put = if all <= self.lease_bytes { Self::send_straight } else { Self::queue_lease };
         while pieces.left_bytes() > 0 {
-            match self.write_lease(link, &mut pieces, deadline) {
+            match self.write_lease(link, &mut pieces, put, deadline) {
                 // More would lie here until the socket has room.
                 Ok(()) if self.is_stuck() && Instant::now() >= deadline => break,
                 Ok(()) => {}
@@ -149,9 +158,10 @@ impl Outflow {
         &mut self,
         link: &Link,
         pieces: &mut Pieces<'_, '_>,
+        put: PutLease,
         deadline: Instant,
     ) -> Result<()> {
-        self.send_lease(link, deadline, |outflow, into| {
+        self.send_lease(link, put, deadline, |outflow, into| {
             let len = pieces.record_bytes(outflow.most_plaintext_bytes);
             if len == 0 || into.len() < outflow.sealing.record_bytes(len) {
                 return Ok(0);
@@ -240,11 +250,12 @@ impl Outflow {
         self.counts.bytes += plaintext_bytes as u64;
     }
 
-    /// Fills one lease with records, and sends it. `next` seals one record into the room that is
-    /// left, and says how long it is; 0 if there is none, or it does not fit.
+    /// Fills one lease with records, and has it `put` on its way. `next` seals one record into the
+    /// room that is left, and says how long it is; 0 if there is none, or it does not fit.
     fn send_lease(
         &mut self,
         link: &Link,
+        put: PutLease,
         deadline: Instant,
         mut next: impl FnMut(&mut Self, &mut [u8]) -> Result<usize>,
     ) -> Result<()> {
@@ -266,7 +277,7 @@ impl Outflow {
         };
         if filled > 0 {
             lease.set_len(filled);
-            self.queue(lease.into())?;
+            put(self, lease)?;
         }
         ended
     }
@@ -344,8 +355,18 @@ impl Outflow {
     }
 
     /// As [`send`](Outflow::send), but with the next ones, in one system call.
-    fn queue(&mut self, message: Message) -> Result<()> {
-        self.put(message, Sender::queue)
+    fn queue_lease(&mut self, lease: Lease) -> Result<()> {
+        self.put(lease.into(), Sender::queue)
+    }
+
+    /// As [`send`](Outflow::send), of what nothing follows soon: past the queue, if it can.
+    fn send_straight(&mut self, lease: Lease) -> Result<()> {
+        if !self.is_idle() {
+            return self.queue_lease(lease);
+        }
+        // What comes back at once goes home.
+        let sent = self.sender()?.send_straight(lease).map(drop);
+        self.accepted(sent)
     }
 
     fn put(&mut self, message: Message, put: Put) -> Result<()> {
@@ -359,17 +380,20 @@ impl Outflow {
         self.release()
     }
 
-    /// Hands a sealed message over; nothing may be sealed after one that is refused (invariant 1).
+    /// Hands a sealed message over.
     fn push(&mut self, message: Message, put: Put) -> Result<()> {
-        let refused = match put(self.sender()?, message) {
-            Ok(_) => return Ok(()),
-            Err(refused) => refused.error,
-        };
+        let put = put(self.sender()?, message).map(drop);
+        self.accepted(put)
+    }
+
+    /// Nothing may be sealed after a message that is refused (invariant 1).
+    fn accepted(&mut self, put: std::result::Result<(), Refused>) -> Result<()> {
+        let Err(refused) = put else { return Ok(()) };
         // After a fault the sender refuses everything by itself.
         if self.sender()?.fault().is_none() {
             self.drop_sender();
         }
-        Err(refused.into())
+        Err(refused.error.into())
     }
 
     /// Sends nothing any more.

@@ -122,6 +122,13 @@ impl Ledger {
         self.release_if_complete(group);
     }
 
+    /// A message was accepted and has settled, and nothing is owed for it.
+    #[inline]
+    pub(super) fn pass(&mut self, bytes: &ByteCounts) {
+        let epoch = self.accept(None);
+        self.count(epoch, bytes, false);
+    }
+
     fn count(&mut self, epoch: u64, bytes: &ByteCounts, failed: bool) {
         let at = epoch.wrapping_sub(self.first_epoch) as usize;
         if let Some(epoch) = self.epochs.get_mut(at) {

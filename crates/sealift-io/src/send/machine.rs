@@ -207,7 +207,7 @@ pub(crate) struct Machine {
     pub(super) fault: Option<Error>,
     pub(super) now_us: u64,
     pub(super) counters: Counters,
-    next_ticket: u64,
+    pub(super) next_ticket: u64,
     /// Releases requests at their result instead of their notification: a deliberate mistake that
     /// the corruption oracle must notice.
     #[cfg(feature = "fault-injection")]

@@ -8,6 +8,7 @@
 //!
 //! - `sender.rs` what users hold; `builder.rs` how it is made; `backend.rs` which backend and why;
 //! - `machine.rs` the state, `gather.rs` queue to request, `settle.rs` answer to completion;
+//! - `straight.rs` past all that, for what is copied at once with nothing in front of it;
 //! - `policy.rs` copy or zero-copy; `ledger.rs` what is owed to the caller; `slots.rs` their keys;
 //! - `sendmsg.rs`, `notifications.rs`, `sendmsg_port.rs` the error-queue backend; `uring_port.rs`
 //!   io_uring;
@@ -40,6 +41,7 @@ mod settle;
 mod simulation;
 mod slots;
 mod stats;
+mod straight;
 mod uring_port;
 #[cfg(feature = "tokio")]
 mod watch;

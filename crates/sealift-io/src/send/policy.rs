@@ -133,12 +133,17 @@ impl Chooser {
         matches!(self.trust, Trust::Copying { .. })
     }
 
+    /// Whether a send of `len_bytes` is copied whatever was reported, so that there is nothing to
+    /// decide.
+    #[inline]
+    pub(crate) fn copies(&self, len_bytes: usize) -> bool {
+        self.ruled_out.is_some() || len_bytes < self.threshold_bytes.max(1)
+    }
+
     /// What a send of `len_bytes` should be, without deciding it.
     #[inline]
     pub(crate) fn preview(&self, len_bytes: usize) -> Mode {
-        let eligible = self.ruled_out.is_none()
-            && len_bytes >= self.threshold_bytes.max(1)
-            && self.paused == 0;
+        let eligible = !self.copies(len_bytes) && self.paused == 0;
         let sampled = match self.trust {
             Trust::Offered { .. } => true,
             Trust::Copying { until_sample, .. } => until_sample == 0,
@@ -150,7 +155,7 @@ impl Chooser {
     #[inline]
     pub(crate) fn decide(&mut self, len_bytes: usize) -> Mode {
         let mode = self.preview(len_bytes);
-        if self.ruled_out.is_some() || len_bytes < self.threshold_bytes.max(1) {
+        if self.copies(len_bytes) {
             return mode;
         }
         self.paused = self.paused.saturating_sub(1);

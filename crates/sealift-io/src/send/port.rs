@@ -89,6 +89,11 @@ impl Port {
         }
     }
 
+    /// Whether what is handed over waits for room in the kernel.
+    pub(crate) fn is_ring(&self) -> bool {
+        matches!(self, Self::Uring(_))
+    }
+
     /// Why no memory is registered with the ring, if there is a ring and none is.
     pub(crate) fn why_unregistered(&self) -> Option<&str> {
         match self {

@@ -42,9 +42,9 @@ pub(super) const ABORT_GRACE: Duration = Duration::from_secs(1);
 ///
 /// While a sender lives, `UDP_SEGMENT` of its socket is the sender's; it is put back afterwards.
 pub struct Sender {
-    machine: Machine,
-    port: Port,
-    socket: Arc<OwnedFd>,
+    pub(super) machine: Machine,
+    pub(super) port: Port,
+    pub(super) socket: Arc<OwnedFd>,
     /// Closing the socket may take along what the peer has not acknowledged, as on TCP.
     loses_when_closed: bool,
     choice: Choice,
@@ -125,7 +125,7 @@ impl Sender {
         self.port.pump(&mut self.machine, self.socket.as_fd())
     }
 
-    fn now_us(&self) -> u64 {
+    pub(super) fn now_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
     }
 

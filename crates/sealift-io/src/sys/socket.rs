@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::error::Errno;
 
@@ -218,6 +218,11 @@ pub(crate) fn receive(
 pub(crate) fn receive_bytes(socket: BorrowedFd<'_>, into: &mut [u8]) -> Outcome<usize> {
     let (_, bytes) = rustix::net::recv(socket, into, RecvFlags::DONTWAIT)?;
     Ok(bytes)
+}
+
+/// Sends bytes of a stream without waiting; they are copied.
+pub(crate) fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8]) -> Outcome<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
 }
 
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Outcome<()> {

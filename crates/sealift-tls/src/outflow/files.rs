@@ -26,7 +26,7 @@ impl Outflow {
         let mut at = range.start;
         let mut is_cut = false;
         while at < range.end && !is_cut {
-            let sent = self.send_lease(link, deadline, |outflow, into| {
+            let sent = self.send_lease(link, Self::queue_lease, deadline, |outflow, into| {
                 let most = outflow.most_plaintext_bytes as u64;
                 let len = range.end.saturating_sub(at).min(most) as usize;
                 if len == 0 || is_cut || into.len() < outflow.sealing.record_bytes(len) {
