@@ -47,6 +47,8 @@ pub struct AsyncTlsStream {
     sealing_alarm: Option<Alarm>,
     /// Wakes all that wait for the writing side.
     waker: Waker,
+    /// A deadline that has passed: whatever would wait says so.
+    past: Instant,
     ending: Ending,
 }
 
@@ -66,9 +68,9 @@ impl AsyncTlsStream {
     /// [`Error::Io`] if the socket cannot be registered; [`Error::Closed`] if the stream was
     /// closed.
     pub fn new(mut stream: TlsStream) -> Result<Self> {
-        let past = Some(Instant::now());
-        stream.set_read_deadline(past);
-        stream.set_write_deadline(past);
+        let past = Instant::now();
+        stream.set_read_deadline(Some(past));
+        stream.set_write_deadline(Some(past));
         let link = stream.link();
         let watch = link.with_outflow(|outflow| Ok::<_, Error>(Watch::new(outflow.sender()?)?))?;
         let alarm = stream.halves().0.incoming().readiness().map(Alarm::new).transpose()?;
@@ -76,7 +78,7 @@ impl AsyncTlsStream {
         let sealing_alarm =
             link.with_outflow(|outflow| outflow.readiness().map(Alarm::new).transpose())?;
         let waker = Waker::from(link.tasks.clone());
-        Ok(Self { stream, watch, alarm, sealing_alarm, waker, ending: Ending::Open })
+        Ok(Self { stream, watch, alarm, sealing_alarm, waker, past, ending: Ending::Open })
     }
 
     /// As [`TlsStreamBuilder::connect`]. While it waits for the peer, the handshake holds no
@@ -177,7 +179,7 @@ impl AsyncTlsStream {
         poll_fn(|context| {
             loop {
                 let link = self.stream.link();
-                match link.with_outflow(|outflow| outflow.flush(link, Instant::now())) {
+                match link.with_outflow(|outflow| outflow.flush(link, self.past)) {
                     Err(Error::Deadline) => ready!(self.poll_news(Half::Writing, context))?,
                     outcome => return Poll::Ready(outcome),
                 }
@@ -214,7 +216,7 @@ impl AsyncTlsStream {
     fn poll_handed_over(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         loop {
             let link = self.stream.link();
-            match link.with_outflow(|outflow| outflow.hand_over(link, Instant::now())) {
+            match link.with_outflow(|outflow| outflow.hand_over(link, self.past)) {
                 Err(Error::Deadline) => ready!(self.poll_news(Half::Writing, context))?,
                 outcome => return Poll::Ready(outcome),
             }

@@ -18,12 +18,12 @@ use crate::link::{Link, TEND_EVERY, Wants};
 use crate::outgoing::Outgoing;
 use crate::stats::Stats;
 
-/// Longer than anybody waits.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Longer than any stream lives.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How often a reader that waits for its engine looks for the other half's error.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// A deadline, or one that never comes.
+/// A deadline, or one that never comes. Made when it is set: no call asks for the time in vain.
 fn or_never(deadline: Option<Instant>) -> Instant {
     deadline.unwrap_or_else(|| Instant::now() + FAR)
 }
@@ -33,7 +33,7 @@ pub struct TlsReader {
     link: Arc<Link>,
     receiver: Receiver,
     incoming: Incoming,
-    deadline: Option<Instant>,
+    deadline: Instant,
     end: End,
     /// Whether the socket had no more at the last look.
     is_dry: bool,
@@ -50,12 +50,13 @@ enum End {
 
 impl TlsReader {
     pub(crate) fn new(link: Arc<Link>, receiver: Receiver, incoming: Incoming) -> Self {
-        Self { link, receiver, incoming, deadline: None, end: End::Open, is_dry: false }
+        let deadline = or_never(None);
+        Self { link, receiver, incoming, deadline, end: End::Open, is_dry: false }
     }
 
     /// When a read gives up with [`Error::Deadline`]; never, unless set. It loses nothing.
     pub fn set_read_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+        self.deadline = or_never(deadline);
     }
 
     /// Reads what is there, waiting for the first of it. A record whose plaintext fits into the
@@ -193,7 +194,7 @@ impl TlsReader {
 
     /// Waits for more bytes, holding no room meanwhile.
     fn fetch(&mut self) -> Result<Option<usize>> {
-        let deadline = or_never(self.deadline);
+        let deadline = self.deadline;
         loop {
             let (news, until) = self.link.news(deadline);
             self.is_dry = true;
@@ -257,7 +258,7 @@ impl TlsReader {
     /// Waits for the engine, and looks after the other half meanwhile.
     fn await_engine(&mut self) -> Result<Option<usize>> {
         self.receive_ahead();
-        let (now, deadline) = (Instant::now(), or_never(self.deadline));
+        let (now, deadline) = (Instant::now(), self.deadline);
         if now >= deadline {
             return Err(Error::Deadline);
         }
@@ -297,12 +298,12 @@ impl std::fmt::Debug for TlsReader {
 /// The writing half.
 pub struct TlsWriter {
     link: Arc<Link>,
-    deadline: Option<Instant>,
+    deadline: Instant,
 }
 
 impl TlsWriter {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, deadline: None }
+        Self { link, deadline: or_never(None) }
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -312,7 +313,7 @@ impl TlsWriter {
     /// When a write gives up with [`Error::Deadline`]; never, unless set. What it had sealed by
     /// then counts as written, and leaves with the next call of either half.
     pub fn set_write_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+        self.deadline = or_never(deadline);
     }
 
     /// Seals all of `slices`, and returns when the kernel has taken the records: the slices are
@@ -325,7 +326,7 @@ impl TlsWriter {
     /// What ended the connection; [`Error::Deadline`] if nothing was written before it;
     /// [`Error::KeyExhausted`] in TLS 1.2; [`Error::Closed`]; [`Error::Io`].
     pub fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
-        let deadline = or_never(self.deadline);
+        let deadline = self.deadline;
         self.link.with_outflow(|outflow| self.write(outflow, slices, deadline))
     }
 
@@ -333,7 +334,7 @@ impl TlsWriter {
     /// none when it was last asked, nothing is sealed before that.
     #[cfg(feature = "tokio")]
     pub(crate) fn send_unless_stuck(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
-        let deadline = or_never(self.deadline);
+        let deadline = self.deadline;
         self.link.with_outflow(|outflow| match outflow.is_stuck() && self.link.check().is_ok() {
             true => Err(Error::Deadline),
             false => self.write(outflow, slices, deadline),
@@ -360,7 +361,7 @@ impl TlsWriter {
     /// # Errors
     /// As [`send`](TlsWriter::send); [`Error::Io`] if nothing of the file can be read.
     pub fn send_file(&mut self, file: impl AsFd, range: Range<u64>) -> Result<u64> {
-        let deadline = or_never(self.deadline);
+        let deadline = self.deadline;
         self.link.with_outflow(|outflow| {
             let sent = outflow.write_file(&self.link, file.as_fd(), range, deadline);
             sent.map_err(|error| self.link.check().err().unwrap_or(error))
@@ -379,7 +380,7 @@ impl TlsWriter {
     /// in time; with what ended the connection, which may be the engine ([`Error::Engine`]); else
     /// as [`send`](TlsWriter::send). What was taken leaves, unless the connection ended.
     pub fn send_owned(&mut self, bytes: impl Into<Bytes>) -> Result<(), Refused> {
-        let (mut rest, deadline) = (bytes.into(), or_never(self.deadline));
+        let (mut rest, deadline) = (bytes.into(), self.deadline);
         let taken =
             self.link.with_outflow(|outflow| outflow.write_owned(&self.link, &mut rest, deadline));
         taken.map_err(|error| Refused { rest, error: self.link.check().err().unwrap_or(error) })
@@ -426,7 +427,7 @@ impl TlsWriter {
     /// # Errors
     /// [`Error::Caller`] in TLS 1.2; else as [`send`](TlsWriter::send).
     pub fn request_key_update(&mut self) -> Result<()> {
-        let deadline = or_never(self.deadline);
+        let deadline = self.deadline;
         self.link.with_outflow(|outflow| {
             self.link.check()?;
             outflow.wait_for_place(&self.link, deadline)?;
@@ -451,7 +452,7 @@ impl io::Write for TlsWriter {
 
     /// Waits until the kernel has taken everything written before, which it mostly has already.
     fn flush(&mut self) -> io::Result<()> {
-        let deadline = or_never(self.deadline);
+        let deadline = self.deadline;
         Ok(self.link.with_outflow(|outflow| outflow.hand_over(&self.link, deadline))?)
     }
 }
