@@ -1,4 +1,9 @@
 //! Streams of tokio-rustls, each with a task of its own, on tokio's usual runtime.
+//!
+//! A task that writes on and on finds its socket not ready once in 128 operations: tokio's budget.
+//! From then on tokio-rustls keeps what it seals, up to 64 KiB, before it says so: of writes of 100
+//! bytes, 118 leave by a call each, and the next 540 by 10 calls. Nobody flushes between them here;
+//! one who does has each write leave at once, as with all others.
 
 use std::io;
 use std::net::Ipv4Addr;
