@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Chaos, Coprocessor, Engine, Error, Faults, Inline, IpsecMb, Job, Key, Limits, Nonce, Payload,
-    Router, Scattered, Suite, TAG_BYTES, Unit, Units, Workers,
+    Router, Scattered, Suite, TAG_BYTES, Unit, Units, Workers, skip::skip,
 };
 
 type AnyEngine = Box<dyn Engine<Scattered<Vec<u8>>, Vec<u8>>>;
@@ -36,7 +36,7 @@ fn lasting() -> Vec<AnyEngine> {
     let mut engines = vec![made(workers.build()), made(device.build())];
     match IpsecMb::open() {
         Ok(engine) => engines.push(Box::new(engine)),
-        Err(error) => eprintln!("ipsec-mb is not compared: {error}"),
+        Err(error) => skip("engines: ipsec-mb", &error.to_string()),
     }
     engines
 }

@@ -55,7 +55,7 @@ mod panics;
 mod random;
 mod router;
 mod sequencer;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../sealift-io/tests/support/skip.rs"]
 mod skip;
 mod suite;
