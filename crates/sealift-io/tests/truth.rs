@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
-use sealift_io::{Backend, Event, Message, Outcome, Policy, Pool, Sender, Stats};
+use sealift_io::{Backend, Event, Message, Outcome, Policy, Pool, Sender};
 use support::pattern::stream;
 use support::raw::{self, Truth};
 use support::{Drain, deadline, skip, tcp_pair_at, udp_pair, unix_pair};
@@ -424,7 +424,7 @@ mod sandboxed {
                     sender.stats()
                 };
                 let (kept, copied) = (share(false), share(true));
-                let ruled_out = |stats: &Stats| stats.backend.no_zero_copy.clone();
+                let ruled_out = |stats: &sealift_io::Stats| stats.backend.no_zero_copy.clone();
                 if let Some(why) = ruled_out(&kept).or(ruled_out(&copied)) {
                     skip(&format!("{name}: {backend}"), &why);
                     continue;
