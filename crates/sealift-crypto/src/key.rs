@@ -289,7 +289,12 @@ impl Key {
                 let (text, rest) = into.split_at_mut(plaintext.len());
                 text.copy_from_slice(plaintext);
                 rest[..suffix.len()].copy_from_slice(suffix);
-                self.seal_in_place_counted(nonce, associated, into)
+                let sealed = self.seal_in_place_counted(nonce, associated, into);
+                if sealed.is_err() {
+                    // It is plaintext still.
+                    into.fill(0);
+                }
+                sealed
             }
             Prepared::Ccm(key) => {
                 let (text, tag) = into.split_at_mut(plaintext.len());

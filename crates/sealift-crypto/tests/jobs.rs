@@ -170,6 +170,17 @@ fn a_key_is_refused_at_its_limit_and_no_sooner() {
     assert!(matches!(refused, Err(Error::KeyExhausted { .. })), "one failure was allowed");
 }
 
+/// The longest that CCM seals is 2^24 - 1 bytes, suffix included.
+#[test]
+fn what_is_too_long_to_seal_leaves_no_plaintext() {
+    let key = key(Suite::Aes128Ccm);
+    let text = vec![7; Suite::Aes128Ccm.most_bytes()];
+    let mut into = vec![9; text.len() + 1 + TAG_BYTES];
+    let refused = key.seal(Nonce([0; NONCE_BYTES]), b"", &text, &[23], &mut into);
+    assert!(matches!(refused, Err(Error::Caller { .. })), "{refused:?}");
+    assert!(!into.contains(&7), "it left plaintext");
+}
+
 #[test]
 fn opening_stops_at_what_is_not_authentic_and_leaves_no_plaintext_of_it() {
     for suite in Suite::ALL {
