@@ -73,7 +73,7 @@ pub struct Done<S, D> {
 pub struct EngineStats {
     /// Jobs taken.
     pub jobs: u64,
-    /// Units of jobs that came back in order.
+    /// Units that were done, of the jobs that came back.
     pub units: u64,
     /// The bytes that these units read.
     pub bytes: u64,

@@ -68,6 +68,9 @@ pub struct ChaosStats {
 }
 
 /// Wraps an engine and plants [`Faults`]. If a test panics with one alive, it prints its seed.
+///
+/// What is lost keeps no place of the inner engine: until [`quiesce`](Engine::quiesce) it is held
+/// besides the jobs that the depth allows.
 pub struct Chaos<S, D, E> {
     inner: E,
     capabilities: Capabilities,

@@ -57,6 +57,9 @@ const SPARELESS_PAUSE: Duration = Duration::from_millis(1);
 /// which the caller's own bytes before and between its messages are copied (record headers); what
 /// lies behind the last message is not.
 ///
+/// A [`quiesce`](Engine::quiesce) does here what is still out at its deadline, as far as there are
+/// spares: it ends later than that by as much as the work takes.
+///
 /// Its time-outs want a [`poll`](Engine::poll), a [`wait`](Engine::wait), or a look at its
 /// descriptor, to be noticed.
 pub struct Router<S, D, E> {
