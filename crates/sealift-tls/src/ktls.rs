@@ -14,6 +14,8 @@
 //!    TLS 1.3 from Linux 6.14 on. Older ones take one key for each way and no second
 //!    (`do_tls_setsockopt_conf` in `net/tls/tls_main.c`); there a peer that updates its key is
 //!    followed here, and only one that requests ours to be updated, too, cannot be obliged.
+//! 5. A key that no device takes is given to the kernel only if the kernel was asked for: it would
+//!    make the records itself, without a word, and the key cannot be taken back.
 //!
 //! [`Epoch`]: crate::epoch::Epoch
 
@@ -39,7 +41,7 @@ pub(crate) use outflow::KernelOutflow;
 /// Whether the kernel makes the records, where it can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ktls {
-    /// If the network device does the work, and that is switched on.
+    /// If the network device does the work, and that is switched on: in TLS 1.2, by AES-GCM.
     #[default]
     Auto,
     /// Always; what cannot be is [`Error::KernelTls`]. The kernel seals then. It opens, too, if it
@@ -273,6 +275,10 @@ impl Offer {
             return Ok(None);
         }
         let (suite, key) = key(secret, tls13)?;
+        if let (false, Some(why)) = (self.is_must, no_device_takes(tls13, suite)) {
+            self.makers.reason(why);
+            return Ok(None);
+        }
         let tls = KernelTls::sharing(socket.clone());
         let before = by_device.then(|| device_keys(way));
         if let Err(why) = tls.set_key(way, &key) {
@@ -302,6 +308,16 @@ fn offloading(socket: &OwnedFd) -> std::result::Result<Device, String> {
     }
 }
 
+/// Why a device is not given such a key, if it is not (`tls_set_device_offload` in
+/// `net/tls/tls_device.c`).
+fn no_device_takes(tls13: bool, suite: Suite) -> Option<&'static str> {
+    match suite {
+        _ if tls13 => Some("network devices are given keys of TLS 1.2 only"),
+        Suite::Aes128Gcm | Suite::Aes256Gcm => None,
+        _ => Some("network devices are given keys of AES-GCM only"),
+    }
+}
+
 /// A key as the kernel wants it, and its suite.
 fn key((number, secrets): &Secret, tls13: bool) -> Result<(Suite, Key)> {
     let (suite, key, iv) = parts(secrets)?;
@@ -315,5 +331,41 @@ fn cipher(suite: Suite) -> Result<Cipher> {
         Suite::Aes256Gcm => Ok(Cipher::Aes256Gcm),
         Suite::ChaCha20Poly1305 => Ok(Cipher::ChaCha20Poly1305),
         _ => Err(Error::Caller { what: "the kernel is not given keys of this suite" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use rustls::crypto::cipher::{AeadKey, Iv};
+
+    use super::*;
+
+    /// What comes of a key on a connection whose device offloads, and why.
+    fn offered(secrets: ConnectionTrafficSecrets, tls13: bool) -> (bool, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _peer = listener.accept().unwrap();
+        let socket = Arc::new(OwnedFd::from(stream));
+        let mut device = Device::of(&socket).unwrap();
+        (device.seals, device.opens) = (true, true);
+        let makers = Makers::here(None);
+        let mut offer = Offer { is_must: false, is_declined: false, device: Some(device), makers };
+        let given = offer.give_sealing(&socket, &(0, secrets), tls13).unwrap();
+        (given.is_some(), offer.makers.reason.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_key_that_no_device_takes_stays_here_unless_the_kernel_was_asked_for() {
+        let (key, iv) = (|| AeadKey::from([7; 32]), || Iv::from([9; 12]));
+        let aes = || ConnectionTrafficSecrets::Aes256Gcm { key: key(), iv: iv() };
+        let chacha = || ConnectionTrafficSecrets::Chacha20Poly1305 { key: key(), iv: iv() };
+        let only = "network devices are given keys of";
+        assert_eq!(offered(aes(), true), (false, format!("{only} TLS 1.2 only")));
+        assert_eq!(offered(chacha(), true), (false, format!("{only} TLS 1.2 only")));
+        assert_eq!(offered(chacha(), false), (false, format!("{only} AES-GCM only")));
+        // The kernel is asked to have a device take this one, whatever it answers here.
+        assert!(!offered(aes(), false).1.contains(only));
     }
 }
