@@ -48,6 +48,11 @@ fn every_engine_has_its_rows_at_every_suite() {
         let packets = row(format!("ipsec-mb/{suite}/1350"));
         assert!(packets["ratio"].is_number() || packets["skipped"].is_string(), "{packets}");
     }
+    for (opener, other) in [("inline-open", "raw-open"), ("workers-open", "inline-open")] {
+        let row = row(format!("{opener}/aes-128-gcm/1350"));
+        assert!(row["bytes_per_second"].as_f64().unwrap() > 0.0, "{row}");
+        assert_eq!(row["ratio_to"], *format!("{other}/aes-128-gcm/1350"));
+    }
     for (copier, other) in [("memcpy", "raw"), ("memcpy-inline", "inline")] {
         let row = row(format!("{copier}/aes-128-gcm/1350"));
         assert_eq!(row["copies_per_byte"], 2.0);

@@ -7,7 +7,7 @@
 use aws_lc_rs::aead::Aad;
 use ccm::aead::inout::InOutBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::{DetachedCcm, Nonce, Prepared, WRONG_LENGTH};
 use crate::suite::{Suite, TAG_BYTES};
 
@@ -51,6 +51,33 @@ impl Bare {
         }
     }
 
+    /// One call of the library: `sealed`, ciphertext and tag, opened into `into`, which is shorter by
+    /// the tag.
+    ///
+    /// # Errors
+    /// [`Error::Inauthentic`](crate::Error::Inauthentic), also for wrong lengths.
+    #[inline]
+    pub fn open(
+        &self,
+        nonce: Nonce,
+        associated: &[u8],
+        sealed: &[u8],
+        into: &mut [u8],
+    ) -> Result<()> {
+        let (text, tag) = sealed.split_at_checked(into.len()).ok_or(Error::Inauthentic)?;
+        let is_opened = match &self.key {
+            Prepared::AwsLc(key) => {
+                let (nonce, aad) = (nonce.for_aws_lc(), Aad::from(associated));
+                key.open_separate_gather(nonce, aad, text, tag, into).is_ok()
+            }
+            Prepared::Ccm(key) => {
+                let buffer = InOutBuf::new(text, into).map_err(|_| WRONG_LENGTH)?;
+                key.open(nonce, associated, buffer, tag)
+            }
+        };
+        if is_opened { Ok(()) } else { Err(Error::Inauthentic) }
+    }
+
     /// What replaces a copy, with the copy: `plaintext` is copied to `into` and sealed there.
     ///
     /// # Errors
@@ -87,7 +114,7 @@ mod tests {
     use crate::suite::Limits;
 
     #[test]
-    fn both_ways_seal_alike_and_as_a_key_does() {
+    fn both_ways_seal_alike_and_as_a_key_does_and_it_is_opened() {
         for suite in Suite::ALL {
             let secret = vec![3; suite.key_bytes()];
             let (bare, nonce) = (Bare::new(suite, &secret).unwrap(), Nonce([1; 12]));
@@ -97,6 +124,13 @@ mod tests {
             bare.copy_and_seal(nonce, b"head", &[7; 1000], &mut copied).unwrap();
             key.seal(nonce, b"head", &[7; 1000], &[], &mut expected).unwrap();
             assert_eq!((apart, copied), (expected, expected), "{suite}");
+            let mut opened = [0; 1000];
+            bare.open(nonce, b"head", &apart, &mut opened).unwrap();
+            assert_eq!(opened, [7; 1000], "{suite}");
+            assert!(bare.open(nonce, b"tail", &apart, &mut opened).is_err());
+            for room in [0, 999, 1000 + TAG_BYTES, 2000] {
+                assert!(bare.open(nonce, b"head", &apart, &mut vec![0; room]).is_err());
+            }
             for room in [999, 1000, 1000 + TAG_BYTES - 1, 1000 + TAG_BYTES + 1] {
                 assert!(bare.seal(nonce, b"", &[7; 1000], &mut vec![0; room]).is_err());
                 assert!(bare.copy_and_seal(nonce, b"", &[7; 1000], &mut vec![0; room]).is_err());

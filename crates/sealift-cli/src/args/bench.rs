@@ -39,13 +39,13 @@ pub(crate) struct BenchSendArgs {
     pub(crate) report: ReportArgs,
 }
 
-/// Compare what sealing costs: each engine and suite beside the bare library, and memcpy
+/// Compare what sealing and opening cost: each engine and suite beside the bare library, and memcpy
 ///
 /// Seals messages out of place from memory to memory, on one core and on two; nothing is sent. Rows
 /// are named ENGINE/SUITE/BYTES, as in inline/aes-128-gcm/16384: jobs of 32 messages, on one core,
 /// but for workers and router, which have one of their own too. With /batch-1 behind it jobs have
-/// one message, with /cores-2 an engine on each of two cores seals under one key. To see what
-/// sealing out of place saves, compare bare calls with bare calls, raw with memcpy, and jobs with
+/// one message, with /cores-2 an engine on each of two cores seals under one key; inline-open and
+/// so on open what was sealed before. To see what sealing out of place saves, compare bare calls with bare calls, raw with memcpy, and jobs with
 /// jobs, inline with memcpy-inline: those copy and then seal in place. Rows take turns, so that
 /// noise hits all alike; compare rows of one run only.
 #[derive(Args, Debug)]

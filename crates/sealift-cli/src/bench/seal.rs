@@ -3,10 +3,11 @@
 //! ```text
 //! rows (engine × suite × bytes) ──► ../schedule ──► ../report ──► bars (what must be reached)
 //!        │                                                          │
-//!       ring (the memory, and how it is sealed)       table, page ◄─┘
+//!   ring (the memory), lane (engines over it)          table, page ◄─┘
 //! ```
 
 pub(super) mod bars;
+mod lane;
 pub(super) mod page;
 mod ring;
 pub(super) mod rows;

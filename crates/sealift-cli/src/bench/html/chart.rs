@@ -1,4 +1,5 @@
-//! A line chart as inline SVG: a logarithmic x axis, and each line named at its end.
+//! A line chart as inline SVG: a logarithmic x axis, a y axis of either sort, and each line named at
+//! its end.
 
 use std::fmt::Write as _;
 
@@ -17,7 +18,7 @@ pub(crate) struct Frame {
     pub(crate) line_height: f64,
 }
 
-const LEFT: f64 = 38.0;
+const LEFT: f64 = 44.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 44.0;
 
@@ -27,9 +28,20 @@ pub(crate) struct Chart {
     /// Says what is to be seen, for those who cannot see it.
     pub(crate) description: String,
     pub(crate) y_title: String,
+    pub(crate) y: Axis,
     pub(crate) x_title: String,
     pub(crate) series: Vec<Series>,
     pub(crate) mark: Option<Mark>,
+}
+
+/// How values grow along an axis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Axis {
+    /// From zero on.
+    #[default]
+    Linear,
+    /// From the lowest on, so that what is small is seen beside what is large.
+    Logarithmic,
 }
 
 /// One line.
@@ -55,14 +67,17 @@ struct Scale {
     frame: Frame,
     x_from: f64,
     x_to: f64,
-    y_step: f64,
+    y: Axis,
+    /// The lines of the grid, from the lowest to the highest.
+    y_from: f64,
     y_to: f64,
+    y_ticks: Vec<f64>,
 }
 
 impl Chart {
     /// The chart in `frame`; nothing if no series has two points.
     pub(crate) fn render(&self, frame: Frame) -> String {
-        let Some(scale) = Scale::of(&self.series, frame) else { return String::new() };
+        let Some(scale) = Scale::of(&self.series, self.y, frame) else { return String::new() };
         let mut svg = String::new();
         let Frame { class, width, height, .. } = frame;
         // Writing to a string cannot fail, here and below.
@@ -88,13 +103,13 @@ impl Chart {
         let (right, bottom) = (scale.right(), scale.bottom());
         draw_text(svg, "axis", (2.0, 12.0), &self.y_title);
         draw_text(svg, "axis", (LEFT, scale.frame.height - 6.0), &self.x_title);
-        let mut value = 0.0;
-        while value <= scale.y_to * 1.0001 {
+        for &value in &scale.y_ticks {
             let y = scale.y(value);
             draw_path(svg, "grid", &format!("M{LEFT:.1} {y:.1}H{right:.1}"));
-            let label = format!("{value:.*}", decimals(scale.y_step));
+            // Those of a linear axis are alike.
+            let finest = scale.y_ticks.get(1).filter(|_| self.y == Axis::Linear).unwrap_or(&value);
+            let label = format!("{value:.*}", decimals(*finest));
             draw_text(svg, "tick end", (LEFT - 6.0, y + 4.0), &label);
-            value += scale.y_step;
         }
         for (x, label) in scale.x_ticks() {
             draw_path(svg, "tickmark", &format!("M{x:.1} {bottom:.1}v5"));
@@ -171,20 +186,22 @@ fn spread_out(wanted: &[f64], distance: f64, from: f64, to: f64) -> Vec<f64> {
 }
 
 impl Scale {
-    fn of(series: &[Series], frame: Frame) -> Option<Self> {
+    fn of(series: &[Series], y: Axis, frame: Frame) -> Option<Self> {
         let points = || series.iter().flat_map(|series| series.points.iter());
         let x_from = points().map(|point| point.0).min_by(f64::total_cmp)?;
         let x_to = points().map(|point| point.0).max_by(f64::total_cmp)?;
+        let lowest = points().map(|point| point.1).min_by(f64::total_cmp)?;
         let highest = points().map(|point| point.1).max_by(f64::total_cmp)?;
         let usable = x_from > 0.0 && x_to > x_from && highest > 0.0;
-        let y_step = nice_step(highest / 5.0);
-        usable.then(|| Self {
-            frame,
-            x_from,
-            x_to,
-            y_step,
-            y_to: (highest / y_step).ceil() * y_step,
-        })
+        let y_ticks = match y {
+            _ if !usable => return None,
+            Axis::Linear => steps(highest),
+            // Nothing is nowhere on it.
+            Axis::Logarithmic if lowest <= 0.0 => return None,
+            Axis::Logarithmic => ones_twos_and_fives(lowest, highest),
+        };
+        let (y_from, y_to) = (*y_ticks.first()?, *y_ticks.last()?);
+        Some(Self { frame, x_from, x_to, y, y_from, y_to, y_ticks })
     }
 
     fn right(&self) -> f64 {
@@ -201,7 +218,11 @@ impl Scale {
     }
 
     fn y(&self, value: f64) -> f64 {
-        self.bottom() - value / self.y_to * (self.bottom() - TOP)
+        let part = match self.y {
+            Axis::Linear => (value - self.y_from) / (self.y_to - self.y_from),
+            Axis::Logarithmic => (value / self.y_from).ln() / (self.y_to / self.y_from).ln(),
+        };
+        self.bottom() - part * (self.bottom() - TOP)
     }
 
     /// Powers of two within the axis, as many as fit.
@@ -230,6 +251,25 @@ fn binary(bytes: f64) -> String {
 fn decimals(step: f64) -> usize {
     let whole = |value: f64| (value - value.round()).abs() < 1e-6;
     (0..6).find(|digits| whole(step * 10_f64.powi(*digits))).map_or(6, |digits| digits as usize)
+}
+
+/// From zero to `highest` or above, by five steps or six.
+fn steps(highest: f64) -> Vec<f64> {
+    let step = nice_step(highest / 5.0);
+    let count = (highest / step).ceil() as u32;
+    (0..=count).map(|at| f64::from(at) * step).collect()
+}
+
+/// 1, 2 and 5 times powers of ten, from `lowest` or below to `highest` or above.
+fn ones_twos_and_fives(lowest: f64, highest: f64) -> Vec<f64> {
+    let power = |value: f64| value.log10().floor() as i32;
+    let all = (power(lowest)..=power(highest) + 1)
+        .flat_map(|power| [1.0, 2.0, 5.0].map(|factor| factor * 10_f64.powi(power)));
+    let all: Vec<f64> = all.collect();
+    let below = all.iter().rposition(|tick| *tick <= lowest * 1.0001).unwrap_or(0);
+    // At least one step, however alike the values are.
+    let above = all.iter().position(|tick| *tick >= highest * 0.9999).unwrap_or(all.len() - 1);
+    all[below..=above.max(below + 1)].to_vec()
 }
 
 /// The next of 1, 2, 2.5 and 5 times a power of ten.
@@ -263,6 +303,27 @@ mod tests {
     fn steps_are_round() {
         assert_eq!([0.3, 1.0, 2.1, 9.0, 30.0].map(nice_step), [0.5, 1.0, 2.5, 10.0, 50.0]);
         assert_eq!([10.0, 2.5, 0.5, 0.25].map(decimals), [0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn a_logarithmic_axis_shows_what_is_small_beside_what_is_large() {
+        assert_eq!(
+            ones_twos_and_fives(0.03, 7.0),
+            [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+        );
+        assert_eq!(ones_twos_and_fives(1.0, 1.0), [1.0, 2.0]);
+        assert_eq!(steps(4.2), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let heights = |y| {
+            let chart = Chart { y, ..chart(vec![(64.0, 0.1), (512.0, 0.2), (16_384.0, 10.0)]) };
+            let scale = Scale::of(&chart.series, chart.y, FRAME).unwrap();
+            [0.1, 0.2, 10.0].map(|value| scale.bottom() - scale.y(value))
+        };
+        let [low, next, high] = heights(Axis::Linear);
+        assert!(next - low < 0.02 * high, "they lie upon each other");
+        let [low, next, high] = heights(Axis::Logarithmic);
+        assert!(low.abs() < 0.01 && next > 0.14 * high, "{low} {next} {high}");
+        let nothing = Chart { y: Axis::Logarithmic, ..chart(vec![(64.0, 0.0), (512.0, 1.0)]) };
+        assert_eq!(nothing.render(FRAME), "");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) fn throughput(report: &Report) -> Chart {
         x_title: "bytes per message, log scale (K = 1,024)".to_owned(),
         series: series(report, |_, rate| Some(rate / 1e9)),
         mark: mark(report),
+        ..Chart::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::bars;
 use super::rows::Sealing;
-use crate::bench::html::chart::{Chart, Series};
+use crate::bench::html::chart::{Axis, Chart, Series};
 use crate::bench::html::tables::Look;
 use crate::bench::html::{escape, lines};
 use crate::bench::report::{self, Report, Row};
@@ -18,7 +18,8 @@ pub(crate) fn render(page: &mut String, report: &Report) {
     for (_, sealing) in sealings(report) {
         if !suites.contains(&sealing.suite.as_str()) {
             suites.push(&sealing.suite);
-            chart(page, report, &sealing.suite);
+            chart(page, report, &sealing.suite, false);
+            chart(page, report, &sealing.suite, true);
         }
     }
     let colour = |row: &Row| row.sealing.as_ref().map_or("copy", colour);
@@ -75,10 +76,11 @@ fn bars_table(page: &mut String, report: &Report) {
     page.push_str("</tbody>\n</table>\n</section>\n");
 }
 
-/// One suite's throughput against payload, a line for each engine and batch.
-fn chart(page: &mut String, report: &Report, suite: &str) {
+/// One suite's throughput against payload, a line for each engine and batch that seals, or opens.
+fn chart(page: &mut String, report: &Report, suite: &str, opens: bool) {
     let mut series: Vec<Series> = Vec::new();
-    for (row, sealing) in sealings(report).filter(|(_, sealing)| sealing.suite == suite) {
+    let its = |sealing: &Sealing| sealing.suite == suite && sealing.opens() == opens;
+    for (row, sealing) in sealings(report).filter(|(_, sealing)| its(sealing)) {
         let Some(rate) = row.bytes_per_second else { continue };
         let name = label(sealing);
         let point = (row.payload_bytes as f64, rate / 1e9);
@@ -87,9 +89,11 @@ fn chart(page: &mut String, report: &Report, suite: &str) {
             None => series.push(Series { name, class: look(sealing), points: vec![point] }),
         }
     }
+    let heading = if opens { format!("{suite}, opening") } else { suite.to_owned() };
     let drawn = lines::both(&Chart {
-        description: format!("{suite}: throughput against payload."),
-        y_title: "GB/s".to_owned(),
+        description: format!("{heading}: throughput against payload."),
+        y_title: "GB/s, log scale".to_owned(),
+        y: Axis::Logarithmic,
         x_title: "bytes per message, log scale (K = 1,024)".to_owned(),
         series,
         mark: None,
@@ -101,7 +105,7 @@ fn chart(page: &mut String, report: &Report, suite: &str) {
         page,
         "<section>\n<h2>{}</h2>\n<figure>\n{drawn}<figcaption>Each point is the median of {}; \
          {} sizes of messages were measured.</figcaption>\n</figure>\n</section>",
-        escape(suite),
+        escape(&heading),
         format::samples(report.rounds),
         report::payloads(&report.rows).len(),
     );
@@ -117,12 +121,12 @@ fn label(sealing: &Sealing) -> String {
 
 /// Whether the engine has a second core by itself.
 fn has_a_crew(sealing: &Sealing) -> bool {
-    ["workers", "router"].contains(&sealing.engine.as_str())
+    ["workers", "router"].contains(&sealing.sealer())
 }
 
 /// The class of the page's style that gives an engine its colour.
 fn colour(sealing: &Sealing) -> &'static str {
-    match sealing.engine.as_str() {
+    match sealing.sealer() {
         "memcpy" | "memcpy-inline" => "copy",
         "raw" => "msg",
         "ipsec-mb" => "sender",
@@ -135,7 +139,7 @@ fn colour(sealing: &Sealing) -> &'static str {
 fn look(sealing: &Sealing) -> String {
     let dashes = match (sealing.batch, sealing.cores) {
         (1, _) => 1,
-        (_, 2) if sealing.engine != "workers" => 2,
+        (_, 2) if sealing.sealer() != "workers" => 2,
         _ if sealing.engine == "memcpy-inline" => 2,
         _ => 0,
     };

@@ -1,4 +1,5 @@
-//! What `bench seal` can measure: `ENGINE/SUITE/BYTES`, and `/batch-1` or `/cores-2` behind it.
+//! What `bench seal` can measure: `ENGINE/SUITE/BYTES`, and `/batch-1` or `/cores-2` behind it. An
+//! engine that opens has `-open` behind its name.
 
 use std::borrow::Cow;
 
@@ -6,7 +7,8 @@ use sealift::crypto::baseline::Bare;
 use sealift::crypto::{Inline, IpsecMb, Router, Suite, Workers};
 use serde::{Deserialize, Serialize};
 
-use super::ring::{self, AnyEngine, Call, Shape, Way};
+use super::lane::{self, AnyEngine};
+use super::ring::{self, Call, Shape, Way};
 use crate::bench::rows::{Measured, Path, Payloads, Row, Work};
 
 /// Messages in a job of many.
@@ -15,7 +17,7 @@ pub(super) const BATCH: usize = 32;
 /// What a row of `bench seal` has that one of `bench send` has not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sealing {
-    /// The engine's name, or `raw`, `memcpy` or `memcpy-inline`.
+    /// The engine's name, or `raw`, `memcpy` or `memcpy-inline`; `-open` behind it if it opens.
     pub(crate) engine: String,
     /// The suite's name.
     pub(crate) suite: String,
@@ -25,31 +27,59 @@ pub(crate) struct Sealing {
     pub(crate) cores: usize,
 }
 
+/// What an engine that opens has behind its name.
+const OPENING: &str = "-open";
+
+impl Sealing {
+    pub(super) fn opens(&self) -> bool {
+        self.engine.ends_with(OPENING)
+    }
+
+    /// The engine's name, whichever way it goes.
+    pub(super) fn sealer(&self) -> &str {
+        self.engine.strip_suffix(OPENING).unwrap_or(&self.engine)
+    }
+}
+
 /// Who does the work of a row.
 #[derive(Clone, Copy)]
 enum Worker {
     Bare(Call),
-    /// An engine in place, behind a copy.
-    Copied(fn() -> Result<AnyEngine, String>),
     Engine(fn() -> Result<AnyEngine, String>),
     /// An engine that has another core of its own.
     Crew(fn() -> Result<AnyEngine, String>),
 }
 
-/// Name, what it does, and who does it.
-const WORKERS: [(&str, &str, Worker); 7] = [
-    ("raw", "the bare library call, out of place", Worker::Bare(Bare::seal)),
-    ("memcpy", "memcpy, then the bare library call in place", Worker::Bare(Bare::copy_and_seal)),
-    ("memcpy-inline", "memcpy, then the Inline engine in place", Worker::Copied(inline)),
-    ("inline", "the Inline engine: aws-lc, AES-CCM by the ccm crate", Worker::Engine(inline)),
-    ("ipsec-mb", "the IpsecMb engine: Intel's multi-buffer library", Worker::Engine(ipsec_mb)),
+/// Name, what it does, which way, and who does it.
+type Part = (&'static str, &'static str, Way, Worker);
+
+const PARTS: [Part; 11] = [
+    ("raw", "the bare library call, out of place", Way::Apart, Worker::Bare(Bare::seal)),
     (
-        "workers",
-        "the Workers engine: one thread of its own, and the caller's",
-        Worker::Crew(workers),
+        "memcpy",
+        "memcpy, then the bare library call in place",
+        Way::Apart,
+        Worker::Bare(Bare::copy_and_seal),
     ),
-    ("router", "the Router over Workers: each job where it is sooner", Worker::Crew(router)),
+    ("memcpy-inline", "memcpy, then the Inline engine in place", Way::Copied, INLINE),
+    ("inline", "the Inline engine: aws-lc, AES-CCM by the ccm crate", Way::Apart, INLINE),
+    ("ipsec-mb", "the IpsecMb engine: Intel's multi-buffer library", Way::Apart, IPSEC_MB),
+    ("workers", "the Workers engine: one thread of its own, and the caller's", Way::Apart, WORKERS),
+    (
+        "router",
+        "the Router over Workers: each job where it is sooner",
+        Way::Apart,
+        Worker::Crew(router),
+    ),
+    ("raw-open", "the bare library call that opens", Way::Opened, Worker::Bare(Bare::open)),
+    ("inline-open", "the Inline engine, opening", Way::Opened, INLINE),
+    ("ipsec-mb-open", "the IpsecMb engine, opening", Way::Opened, IPSEC_MB),
+    ("workers-open", "the Workers engine, opening", Way::Opened, WORKERS),
 ];
+
+const INLINE: Worker = Worker::Engine(inline);
+const IPSEC_MB: Worker = Worker::Engine(ipsec_mb);
+const WORKERS: Worker = Worker::Crew(workers);
 
 fn inline() -> Result<AnyEngine, String> {
     Ok(Box::new(Inline::new()))
@@ -77,10 +107,10 @@ pub(super) fn all(suites: &[Suite], payloads: &[usize], ring_bytes: usize) -> Ve
     {
         for batch in [BATCH, 1] {
             let shape = Shape { suite, payload_bytes, batch, ring_bytes };
-            rows.extend(WORKERS.map(|worker| row(worker, shape, 1)).into_iter().flatten());
+            rows.extend(PARTS.into_iter().filter_map(|part| row(part, shape, 1)));
         }
         let shape = Shape { suite, payload_bytes, batch: BATCH, ring_bytes };
-        rows.extend(WORKERS.map(|worker| row(worker, shape, 2)).into_iter().flatten());
+        rows.extend(PARTS.into_iter().filter_map(|part| row(part, shape, 2)));
     }
     rows
 }
@@ -96,39 +126,37 @@ pub(super) fn name(engine: &str, shape: Shape, cores: usize) -> String {
     format!("{engine}/{suite}/{bytes}{behind}")
 }
 
-/// The row, if that worker has one of this kind: bare calls know neither batches nor cores, but
-/// `raw` is measured over the same memory as either batch, to be compared with both. What copies
-/// first is compared with what does the same without a copy: a bare call with one, jobs with jobs.
-fn row(
-    (engine, about, worker): (&'static str, &'static str, Worker),
-    shape: Shape,
-    cores: usize,
-) -> Option<Row> {
+/// The row, if there is one of this kind: bare calls know neither batches nor cores, but `raw` is
+/// measured over the same memory as either batch, to be compared with both. What copies first is
+/// compared with what does the same without a copy, and what opens with what opens: a bare call
+/// with one, jobs with jobs.
+fn row((engine, about, way, worker): Part, shape: Shape, cores: usize) -> Option<Row> {
     let many = shape.batch > 1;
-    let is_there = match worker {
-        Worker::Bare(_) => cores == 1 && (many || engine == "raw"),
-        Worker::Copied(_) => cores == 1 && many,
-        Worker::Engine(_) => true,
-        Worker::Crew(_) => cores == 1,
+    let is_there = match (way, worker) {
+        (Way::Copied | Way::Opened, _) => cores == 1 && many,
+        (Way::Apart, Worker::Bare(_)) => cores == 1 && (many || engine == "raw"),
+        (Way::Apart, Worker::Engine(_)) => true,
+        (Way::Apart, Worker::Crew(_)) => cores == 1,
     };
     if !is_there {
         return None;
     }
-    let to = match worker {
-        Worker::Crew(_) | Worker::Copied(_) => "inline",
+    let to = match (way, worker) {
+        (Way::Opened, Worker::Crew(_)) => "inline-open",
+        (Way::Opened, _) => "raw-open",
+        (Way::Copied, _) | (_, Worker::Crew(_)) => "inline",
         _ if cores > 1 => engine,
         _ => "raw",
     };
     let compared_to = name(to, shape, 1);
     let work: Work = Box::new(move |_, _, duration| {
         let sample = match (worker, cores) {
-            (Worker::Bare(call), _) => ring::bare(shape, call, duration),
-            (Worker::Copied(open), _) => ring::one_engine(shape, Way::Copied, open()?, duration),
+            (Worker::Bare(call), _) => ring::bare(shape, way, call, duration),
             (Worker::Engine(open) | Worker::Crew(open), 1) => {
-                ring::one_engine(shape, Way::Apart, open()?, duration)
+                lane::one_engine(shape, way, open()?, duration)
             }
             (Worker::Engine(open) | Worker::Crew(open), _) => {
-                ring::two_engines(shape, [open()?, open()?], duration)
+                lane::two_engines(shape, [open()?, open()?], duration)
             }
         };
         sample.map(Measured::from)
@@ -174,6 +202,8 @@ mod tests {
             "inline/aes-256-gcm/16384/cores-2",
             "ipsec-mb/aes-128-ccm/4096",
             "ipsec-mb/chacha20-poly1305/16384/cores-2",
+            "raw-open/aes-128-gcm/64",
+            "workers-open/aes-128-ccm/16384",
         ] {
             assert_eq!(rows.iter().filter(|row| row.name == name).count(), 1, "{name}");
         }
@@ -183,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn each_row_seals_what_it_counts() {
+    fn each_row_seals_or_opens_what_it_counts() {
         let nowhere = Destination { address: ([127, 0, 0, 1], 9).into(), device: String::new() };
         for mut row in all(&Suite::ALL, &[100], 4_000) {
             match (row.work)(&nowhere, 100, Duration::from_micros(100)) {
                 Ok(Measured { sample, .. }) => {
                     assert_eq!(sample.bytes, sample.messages * 100, "{}", row.name)
                 }
-                Err(why) => assert!(row.name.starts_with("ipsec-mb/"), "{}: {why}", row.name),
+                Err(why) => assert!(row.name.starts_with("ipsec-mb"), "{}: {why}", row.name),
             }
         }
     }

@@ -107,7 +107,7 @@ fn chart(
         y_title: y_title.to_owned(),
         x_title: "bytes per write, log scale (K = 1,024)".to_owned(),
         series,
-        mark: None,
+        ..Chart::default()
     })
 }
 
