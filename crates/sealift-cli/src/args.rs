@@ -140,8 +140,8 @@ pub(crate) enum Command {
 ///
 /// Over tls:// everything is sealed, by TLS 1.3 or 1.2, and the end that connects trusts nobody
 /// unverified: it needs --pin, as `sealift receive` prints it, or --ca, or the other end a
-/// certificate that this system trusts. Once the other end has everything, it has two seconds to
-/// refuse this end's certificate; most end their side at once.
+/// certificate that this system trusts. An end that asks for a certificate over TLS 1.3 has to let
+/// this end in before it counts as done: by a ticket, or by the end of its own side.
 ///
 /// A source may be silent for as long as it likes. So may the other end, unless --idle-timeout is
 /// given; a stall is shown. A host that is gone is noticed within two minutes.
@@ -170,12 +170,18 @@ pub(crate) struct SendArgs {
 
 const SEND_EXAMPLES: &str = "\
 Examples:
-  sealift send disk.img tls://backup:5000 --pin sha256:9f...  as `sealift receive` printed it
-  sealift send disk.img tls://backup:5000 --ca ca.pem          by the certificate of its authority
-  sealift send disk.img tcp://backup:5000         to `sealift receive tcp://:5000 disk.img`
-  sealift send /dev/vg/root tcp://[fd00::7]:5000  a block device, over IPv6
-  tar c /srv | sealift send - unix:/run/copy      a pipe, over a unix socket
-  sealift send disk.img tcp://:5000 --listen      to whoever connects: `nc host 5000 > disk.img`";
+  sealift send disk.img tls://backup:5000 --pin sha256:9f...
+      as `sealift receive` printed it
+  sealift send disk.img tls://backup:5000 --ca ca.pem
+      by the certificate of its authority
+  sealift send disk.img tcp://backup:5000
+      to `sealift receive tcp://:5000 disk.img`
+  sealift send /dev/vg/root tcp://[fd00::7]:5000
+      a block device, over IPv6
+  tar c /srv | sealift send - unix:/run/copy
+      a pipe, over a unix socket
+  sealift send disk.img tcp://:5000 --listen
+      to whoever connects: `nc host 5000 > disk.img`";
 
 /// Receive from the other end into a file, a device or a pipe
 ///
@@ -225,11 +231,16 @@ pub(crate) struct ReceiveArgs {
 
 const RECEIVE_EXAMPLES: &str = "\
 Examples:
-  sealift receive tls://:5000 disk.img            prints the line to type at the other end
-  sealift receive tls://:5000 disk.img --cert server.pem --client-ca ca.pem  from known clients only
-  sealift receive tcp://:5000 disk.img            from `sealift send disk.img tcp://host:5000`
-  sealift receive unix:/run/copy - | tar x        into a pipe
-  sealift receive tcp://backup:5000 out --connect  from `nc -l 5000 -N < disk.img`";
+  sealift receive tls://:5000 disk.img
+      prints the line to type at the other end
+  sealift receive tls://:5000 disk.img --cert me.pem --client-ca ca.pem
+      from known clients only
+  sealift receive tcp://:5000 disk.img
+      from `sealift send disk.img tcp://host:5000`
+  sealift receive unix:/run/copy - | tar x
+      into a pipe
+  sealift receive tcp://backup:5000 out --connect
+      from `nc -l 5000 -N < disk.img`";
 
 /// What sending and receiving have in common.
 #[derive(Args, Debug)]
@@ -237,8 +248,9 @@ pub(crate) struct TransferArgs {
     /// Give up if there is no connection after this time [default: 30s to connect, none to listen]
     ///
     /// A number and ms, s, m or h; 0 waits for ever. Over tls:// the handshake may take as long
-    /// again, where nothing is said 30s, and so may being let in by who asks for a certificate; who
-    /// listens gives nobody more than that, warns of a handshake that failed, and listens on.
+    /// again (30s, if nothing is said), and so may being let in by an end that asks for a
+    /// certificate. Who listens gives no visitor more than 30s, warns of those with whom the
+    /// handshake failed, and listens on.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) timeout: Option<Duration>,
     /// Give up if the other end lets nothing move for this time [default: never]
@@ -273,7 +285,7 @@ pub(crate) struct WordsArgs {
     /// Log decisions (backend, thresholds, fall-backs) to standard error; twice for more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Print errors only: no progress, no warnings
+    /// Say only what must be known: errors, ports, visitors that failed; no progress
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 }

@@ -25,7 +25,7 @@ pub(crate) enum Bench {
 /// noise hits all alike; compare rows of one run only.
 #[derive(Args, Debug)]
 pub(crate) struct BenchSendArgs {
-    /// Bytes per message, separated by commas
+    /// Bytes per message, separated by commas [default: eight sizes from 600 to 65435]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=65_507))]
     pub(crate) payload: Vec<u32>,

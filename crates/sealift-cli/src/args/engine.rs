@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 /// The engines that `--engine` chooses from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineArg {
-    /// What is best here: for send one other core, if there is one; for tunnel inline
+    /// For send one other core, if there is one, or the device; for tunnel inline
     Auto,
     /// The core that reads what is to be sealed
     Inline,

@@ -49,8 +49,8 @@ pub(crate) struct TunnelArgs {
     /// Fewer, if the limit of open files has no room for as many, which is said. A visitor over TLS
     /// who has not shaken hands within a second gives its place to one who waits.
     ///
-    /// One that idles takes little memory. One whose other end does not read holds 150 KiB for each
-    /// direction, so that all of 1,024 together may hold 300 MiB; the kernel has its own besides.
+    /// One that idles takes little memory. One whose two ends send and do not read holds up to 350
+    /// KiB, so that all of 1,024 together may hold 350 MiB; the kernel has its own besides.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) max_connections: u32,
@@ -59,7 +59,7 @@ pub(crate) struct TunnelArgs {
     /// A number and ms, s, m or h; 0 waits for ever.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30s")]
     pub(crate) timeout: Duration,
-    /// How long connections may take to end by themselves after SIGINT or SIGTERM
+    /// How long connections may take to end by themselves after SIGINT or SIGTERM; 0 ends them
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30s")]
     pub(crate) grace: Duration,
     #[command(flatten)]
@@ -77,11 +77,16 @@ pub(crate) struct TunnelArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  sealift tunnel tls://:4433 tcp://127.0.0.1:22     to sshd; prints the line to type at the other end
-  sealift tunnel tcp://127.0.0.1:2222 tls://backup:4433 --pin sha256:9f...  as it was printed
-  sealift tunnel tls://:443 unix:/run/app --cert server.pem --key key.pem  for browsers and curl
-  sealift tunnel tcp://127.0.0.1:4444 tls://new-host:4433 --ca ca.pem --metrics 9100  watched
-  sealift tunnel unix:/run/db tls://db:5433 --ca ca.pem --cert me.pem  a client that shows who it is";
+  sealift tunnel tls://:4433 tcp://127.0.0.1:22
+      to sshd; prints the line to type at the other end
+  sealift tunnel tcp://127.0.0.1:2222 tls://backup:4433 --pin sha256:9f...
+      as it was printed
+  sealift tunnel tls://:443 unix:/run/app --cert server.pem --key key.pem
+      for browsers and curl
+  sealift tunnel tcp://127.0.0.1:4444 tls://new:4433 --ca ca.pem --metrics 9100
+      watched
+  sealift tunnel unix:/run/db tls://db:5433 --ca ca.pem --cert me.pem
+      a client that shows who it is";
 
 /// A port of this machine's own, unless an address is said.
 fn metrics_address(text: &str) -> Result<SocketAddr, String> {
