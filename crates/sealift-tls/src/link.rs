@@ -259,7 +259,6 @@ impl Link {
     }
 
     /// Tells the peer's kernel that no more comes, behind close_notify.
-    #[cfg(feature = "tokio")]
     pub(crate) fn end_stream(&self) -> Result<()> {
         match shutdown(&*self.socket, Shutdown::Write) {
             Ok(()) => {

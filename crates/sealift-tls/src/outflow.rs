@@ -513,10 +513,9 @@ impl Outflow {
     }
 
     /// The kernel has the end of the stream, behind close_notify.
-    #[cfg(feature = "tokio")]
     pub(crate) fn stream_ended(&mut self) {
         // TCP gives it a number, as it does a byte.
-        self.end_bytes += 1;
+        self.end_bytes = self.sealing.record_bytes(Alert::BYTES) + 1;
     }
 
     /// What the peer's kernel has not acknowledged of the records before close_notify; `None` if
@@ -538,10 +537,23 @@ impl Outflow {
         Ok(())
     }
 
-    /// Sends close_notify and closes the sender. What the engine has not done by the deadline is
-    /// lost, and the connection aborted, so that nobody takes a part for the whole.
+    /// Sends close_notify, unless that was done, and waits until the kernel has it.
+    pub(crate) fn end(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        if !self.is_ended {
+            self.notify_end(link)?;
+        }
+        self.hand_over(link, deadline)
+    }
+
+    /// Sends close_notify, unless that was done, and closes the sender. What the engine has not
+    /// done by the deadline is lost, and the connection aborted, so that nobody takes a part for
+    /// the whole.
     pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<Ending> {
-        let notified = self.notify_end(link).and_then(|()| match self.settle(link, deadline) {
+        let notified = match self.is_ended {
+            true => link.check(),
+            false => self.notify_end(link),
+        };
+        let notified = notified.and_then(|()| match self.settle(link, deadline) {
             Err(Error::Deadline) => Ok(()),
             settled => settled,
         });

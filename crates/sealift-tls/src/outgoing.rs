@@ -118,7 +118,6 @@ impl Outgoing {
     }
 
     /// See [`Outflow::stream_ended`].
-    #[cfg(feature = "tokio")]
     pub(crate) fn stream_ended(&mut self) {
         match self {
             Self::Here(outflow) => outflow.stream_ended(),
@@ -131,6 +130,11 @@ impl Outgoing {
     #[cfg(feature = "tokio")]
     pub(crate) fn notify_end(&mut self, link: &Link) -> Result<()> {
         whoever!(self, outflow => outflow.notify_end(link))
+    }
+
+    /// See [`Outflow::end`].
+    pub(crate) fn end(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        whoever!(self, outflow => outflow.end(link, deadline))
     }
 
     /// See [`Outflow::close`].

@@ -404,8 +404,21 @@ impl TlsWriter {
         self.link.with_outflow(|outflow| outflow.unacknowledged_bytes())
     }
 
-    /// Sends close_notify, waits until the peer's kernel has everything, and ends the stream. The
-    /// reading half goes on. At the deadline the connection is aborted.
+    /// Sends close_notify behind everything written before, and ends the stream once this system's
+    /// kernel has it, as a shutdown for writing does: the peer is not waited for, and the reading
+    /// half goes on. Behind [`Error::Deadline`] the next call goes on where this one stopped; after
+    /// the end it changes nothing. A [`close`](TlsWriter::close) is still to come.
+    ///
+    /// # Errors
+    /// What ended the connection; [`Error::Deadline`]; [`Error::Closed`] after a close.
+    pub fn end(&mut self, deadline: Instant) -> Result<()> {
+        self.link.with_outflow(|outflow| outflow.end(&self.link, deadline))?;
+        self.link.end_stream()
+    }
+
+    /// Sends close_notify, unless it was [sent](TlsWriter::end) before, waits until the peer's
+    /// kernel has everything, and ends the stream. The reading half goes on. At the deadline the
+    /// connection is aborted.
     ///
     /// # Errors
     /// What ended the connection before; [`Error::Closed`] if this did.

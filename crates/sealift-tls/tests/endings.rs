@@ -23,6 +23,7 @@ over_engines![
     the_end_of_tcp_without_close_notify_is_an_error_every_time,
     a_record_that_is_cut_at_the_end_of_tcp_is_an_error,
     reading_goes_on_after_our_close_notify_and_writing_after_theirs,
+    the_end_waits_for_no_peer_and_close_does,
     nothing_is_read_behind_close_notify,
     a_peer_that_stalls_within_a_record_meets_the_deadline_and_may_go_on,
     a_peer_that_does_not_read_meets_the_writers_deadline,
@@ -63,6 +64,32 @@ fn reading_goes_on_after_our_close_notify_and_writing_after_theirs() {
         theirs.read_exact(&mut [0; 13]).unwrap();
         assert!(!ours.close(deadline(10)).unwrap().aborted);
         assert_eq!(theirs.read(&mut [0; 10]).unwrap(), 0);
+    }
+}
+
+fn the_end_waits_for_no_peer_and_close_does() {
+    for case in both_versions() {
+        let (mut ours, mut theirs) = ours_and_theirs(&case);
+        // More than the one end's kernel takes while nobody reads, and less than the other's holds.
+        let sent = pattern(400_000, 5);
+        ours.write_all(&sent).unwrap();
+        let writer = ours.halves().1;
+        for _ in 0..2 {
+            writer.end(deadline(10)).unwrap();
+            assert!(writer.unacknowledged_bytes() > Some(0));
+        }
+        let refused = writer.send(&[std::io::IoSlice::new(b"more")]).unwrap_err();
+        assert!(matches!(refused, Error::Closed), "{refused}");
+        let mut read = Vec::new();
+        theirs.read_to_end(&mut read).unwrap();
+        assert!(read == sent);
+        assert!(!writer.close(deadline(10)).unwrap().aborted);
+        assert!(matches!(writer.end(deadline(10)), Err(Error::Closed)));
+        theirs.write_all(b"answer").unwrap();
+        theirs.close();
+        let mut answer = Vec::new();
+        ours.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"answer");
     }
 }
 

@@ -242,12 +242,14 @@ impl KernelOutflow {
 
     /// Checks that something can be written.
     fn check(&self, link: &Link) -> Result<()> {
+        self.check_connection(link)?;
+        if self.is_ended || self.sender.is_none() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Checks that nothing has ended the connection.
+    fn check_connection(&self, link: &Link) -> Result<()> {
         link.check()?;
-        match &self.fault {
-            Some(fault) => Err(fault.clone()),
-            None if self.is_ended || self.sender.is_none() => Err(Error::Closed),
-            None => Ok(()),
-        }
+        self.fault.clone().map_or(Ok(()), Err)
     }
 
     /// Replaces a key that has sealed nearly all that it may; false if there is no room to.
@@ -372,10 +374,7 @@ impl KernelOutflow {
     pub(crate) fn hand_over(&mut self, link: &Link, deadline: Instant) -> Result<()> {
         let mut pause = TAKEN_EVERY.0;
         loop {
-            link.check()?;
-            if let Some(fault) = &self.fault {
-                return Err(fault.clone());
-            }
+            self.check_connection(link)?;
             if self.pay()? && (!self.is_ended || self.account.is_with_tcp()?) {
                 link.take_want(Wants::PUMP);
                 return Ok(());
@@ -409,9 +408,20 @@ impl KernelOutflow {
         self.send_alert(AlertDescription::CloseNotify)
     }
 
-    /// Sends close_notify, sees everything to TCP, and closes the sender.
+    /// Sends close_notify, unless that was done, and waits until TCP has everything.
+    pub(crate) fn end(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        if !self.is_ended {
+            self.notify_end(link)?;
+        }
+        self.hand_over(link, deadline)
+    }
+
+    /// Sends close_notify, unless that was done, sees everything to TCP, and closes the sender.
     pub(crate) fn close(&mut self, link: &Link, deadline: Instant) -> Result<Ending> {
-        let notified = self.notify_end(link);
+        let notified = match self.is_ended {
+            true => self.check_connection(link),
+            false => self.notify_end(link),
+        };
         let handed_over = notified.clone().and_then(|()| self.hand_over(link, deadline));
         let unacknowledged_bytes = self.account.unacknowledged_bytes().unwrap_or(0) as usize;
         let stats = self.sender_stats();

@@ -192,23 +192,11 @@ impl SealedOutflow {
         Ok(())
     }
 
-    /// Waits until the other end's kernel has everything, ends the stream, and hears whether the
-    /// other end objects.
+    /// Ends the stream behind the last byte of the source, waits until the other end's kernel has
+    /// everything, and hears whether the other end objects.
     fn finish(&mut self) -> Result<(), Failure> {
-        let (mut pause, longest) = ACKNOWLEDGED_EVERY;
-        loop {
-            match self.writer.flush(Instant::now() + NAP) {
-                Ok(_) if self.writer.unacknowledged_bytes() == Some(0) => break,
-                Ok(_) => {
-                    self.ask_after_peer()?;
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(longest);
-                }
-                Err(Error::Deadline) => {}
-                Err(error) => return Err(self.failed(error)),
-            }
-            self.look(Waiting::Peer)?;
-        }
+        self.end()?;
+        self.await_acknowledged()?;
         let closed = self.writer.close(Instant::now() + self.patience.limit());
         let closed = closed.map_err(|error| self.failed(error))?;
         match closed.error {
@@ -221,6 +209,37 @@ impl SealedOutflow {
             self.await_admission(&admission)?;
         }
         self.answers.failure().map_or(Ok(()), |error| Err(self.failed(error)))
+    }
+
+    /// Sends close_notify and the end at once, without waiting for what is before them to be
+    /// acknowledged: the other end's kernel may take 40 ms for that, unless its program answers.
+    fn end(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.writer.end(Instant::now() + NAP) {
+                Ok(()) => return Ok(()),
+                Err(Error::Deadline) => self.look(Waiting::Peer)?,
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+    }
+
+    fn await_acknowledged(&mut self) -> Result<(), Failure> {
+        let (mut pause, longest) = ACKNOWLEDGED_EVERY;
+        loop {
+            // In this order: the other end's orderly end makes the connection go, too, and then the
+            // count is zero.
+            let is_gone = connection::is_gone(self.socket.as_fd());
+            if self.writer.unacknowledged_bytes() == Some(0) {
+                return Ok(());
+            }
+            let died_of = connection::death(self.socket.as_fd());
+            if let Some(errno) = died_of.or(is_gone.then_some(Errno::PIPE)) {
+                return Err(self.died(errno));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(longest);
+            self.look(Waiting::Peer)?;
+        }
     }
 
     /// Waits until this end is not to be refused any more: what was sent is nothing until then.
@@ -256,10 +275,7 @@ impl SealedOutflow {
         let socket = self.socket.as_fd();
         let errno = connection::death(socket);
         match errno.or_else(|| connection::is_gone(socket).then_some(Errno::PIPE)) {
-            Some(errno) => Err(match self.answers.reason(REASON_WAIT) {
-                Some(error) => self.failed(error),
-                None => Failure::system(Action::Send, &self.url, errno),
-            }),
+            Some(errno) => Err(self.died(errno)),
             // Notifications, which the sender takes.
             None => match self.writer.flush(Instant::now() + GLANCE) {
                 Ok(_) | Err(Error::Deadline) => Ok(()),
@@ -282,6 +298,14 @@ impl SealedOutflow {
         let how = self.how();
         self.progress.show(self.bytes.saturating_sub(outstanding), &how, Some(stalled));
         Ok(())
+    }
+
+    /// The connection is gone.
+    fn died(&self, errno: Errno) -> Failure {
+        match self.answers.reason(REASON_WAIT) {
+            Some(error) => self.failed(error),
+            None => Failure::system(Action::Send, &self.url, errno),
+        }
     }
 
     /// What the other end said before it hung up explains more than that it hung up.
