@@ -5,7 +5,11 @@
 
 use std::cell::Cell;
 use std::io::{Read, Write};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use sealift_crypto::{Chaos, Coprocessor, Destination, Engine, Faults, Inline, Source, Workers};
 use sealift_tls::sealift_crypto;
@@ -42,10 +46,24 @@ pub fn each_kit(test: &str) -> impl Iterator<Item = Telltale> + '_ {
     )
 }
 
-/// Runs a test over every kit.
+/// Longer than a test takes over one kit while others keep the machine busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a test over every kit, on a thread that is not waited for for ever: an engine that keeps
+/// what it was given holds the test up, and that has to fail and to say so.
 pub fn run_over_engines(test: &str, run: fn()) {
+    // Under a sanitizer each takes many times as long.
+    let times = if std::env::var_os("SEALIFT_SANITIZER").is_some() { 10 } else { 1 };
     for _telltale in each_kit(test) {
-        run();
+        let (at_hand, (over, ended)) = (AT_HAND.get(), mpsc::channel::<()>());
+        let running = thread::spawn(move || {
+            let _over = over;
+            AT_HAND.set(at_hand);
+            run();
+        });
+        let hangs = ended.recv_timeout(PATIENCE * times) == Err(RecvTimeoutError::Timeout);
+        assert!(!hangs, "{test} hangs over {:?}", at_hand.0);
+        running.join().unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 
