@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use sealift_io::{Backend, Policy, Pool};
 use sealift_tls::{TlsReader, TlsStream, TlsWriter};
 use support::ends::both_ours;
-use support::engines::sound;
+use support::engines::{pairs, sound};
 use support::{Authority, cases, deadline, name, pattern};
 
 /// Writes `sent` in parts of these sizes, over and over, and gives every third away.
@@ -161,14 +161,26 @@ fn a_small_write_needs_no_flush() {
     }
 }
 
-/// As in rustls: an empty record says nothing, but that somebody wrote.
+/// As in rustls: an empty record says nothing, but that somebody wrote. What arrives tells.
 #[test]
 fn nothing_to_write_sends_nothing() {
-    for case in cases() {
-        let (mut near, _far) = both_ours(&case, TlsStream::builder(), TlsStream::builder());
-        assert_eq!(near.write(&[]).unwrap(), 0);
-        assert_eq!(near.write_vectored(&[IoSlice::new(&[]), IoSlice::new(&[])]).unwrap(), 0);
-        near.send_owned(Vec::new()).unwrap();
-        assert_eq!(near.stats().records_sealed, 0);
+    let nothing: [fn(&mut TlsStream); 4] = [
+        |_| {},
+        |near| assert_eq!(near.write(&[]).unwrap(), 0),
+        |near| assert_eq!(near.write_vectored(&[IoSlice::new(&[]); 2]).unwrap(), 0),
+        |near| near.send_owned(Vec::new()).unwrap(),
+    ];
+    for (sealer, case) in pairs("nothing_to_write_sends_nothing") {
+        let (mut near, mut far) =
+            both_ours(&case, sealer.give(TlsStream::builder(), 1), TlsStream::builder());
+        let received = nothing.map(|nothing| {
+            let before = far.stats().bytes_received;
+            nothing(&mut near);
+            near.write_all(b"!").unwrap();
+            far.read_exact(&mut [0; 1]).unwrap();
+            far.stats().bytes_received - before
+        });
+        assert_eq!(received, [received[0]; 4], "{sealer:?} {case:?}");
+        assert_eq!(near.stats().records_sealed, 4, "one for each byte");
     }
 }
