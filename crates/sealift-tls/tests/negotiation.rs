@@ -9,11 +9,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConfig, HandshakeKind, ServerConfig};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig,
+    ServerConnection,
+};
 use sealift_tls::{Error, Result, TlsStream, rustls};
 use support::kits::{equipped, over_engines};
 use support::puppet::Puppet;
-use support::{Authority, both_versions, case_tls12, case_tls13, deadline, name, tcp_pair};
+use support::{Authority, Theirs, both_versions, case_tls12, case_tls13, deadline, name, tcp_pair};
 
 over_engines![
     the_application_protocol_and_the_name_are_agreed_on,
@@ -22,6 +25,8 @@ over_engines![
     a_certificate_of_another_name_or_authority_is_refused_and_both_say_so,
     ends_without_a_common_suite_or_version_both_say_so,
     a_later_connection_resumes_an_earlier_one,
+    our_server_takes_no_early_data,
+    our_client_sends_no_early_data,
     a_peer_that_speaks_something_else_is_refused_at_once,
     a_handshake_that_stalls_or_is_cut_ends_with_its_reason,
 ];
@@ -135,6 +140,54 @@ fn a_later_connection_resumes_an_earlier_one() {
             assert_eq!(near.handshake_kind(), expected, "{case:?}");
             assert_eq!(far.handshake_kind(), expected);
             assert_eq!(far.server_name(), Some("sealift.example"));
+        }
+    }
+}
+
+/// Early data can be replayed: a client that could send some to our server, which would take it if
+/// it were rustls's, is not told that it may.
+fn our_server_takes_no_early_data() {
+    let authority = Authority::new();
+    let mut client = authority.client_config(&case_tls13());
+    client.enable_early_data = true;
+    let mut server = authority.server_config(&case_tls13());
+    server.max_early_data_size = 10_000;
+    let (client, server) = (Arc::new(client), Arc::new(server));
+    for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let (near, far) = tcp_pair();
+        let accepted = accept(near, server.clone());
+        let mut connection = ClientConnection::new(client.clone(), name()).unwrap();
+        assert!(connection.early_data().is_none());
+        let mut theirs = Theirs::shake_hands(far, connection.into()).unwrap();
+        let mut ours = accepted.join().unwrap().unwrap();
+        assert_eq!(ours.handshake_kind(), expected);
+        ours.write_all(b"behind the tickets").unwrap();
+        theirs.read_exact(&mut [0; 18]).unwrap();
+    }
+}
+
+/// It would have to be written before there is a stream.
+fn our_client_sends_no_early_data() {
+    let authority = Authority::new();
+    let mut server = authority.server_config(&case_tls13());
+    server.max_early_data_size = 10_000;
+    let server = Arc::new(server);
+    for enable_secret_extraction in [false, true] {
+        let mut client = authority.client_config(&case_tls13());
+        (client.enable_early_data, client.enable_secret_extraction) =
+            (true, enable_secret_extraction);
+        let client = Arc::new(client);
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let (near, far) = tcp_pair();
+            let connection = ServerConnection::new(server.clone()).unwrap();
+            let theirs = thread::spawn(|| Theirs::shake_hands(far, connection.into()).unwrap());
+            let ours = equipped().connect(near, client.clone(), name(), deadline(10));
+            let (mut ours, mut theirs) = (ours.unwrap(), theirs.join().unwrap());
+            let Connection::Server(connection) = &mut theirs.connection else { unreachable!() };
+            assert!(connection.early_data().is_none());
+            assert_eq!(ours.handshake_kind(), expected);
+            theirs.write_all(b"behind the tickets").unwrap();
+            ours.read_exact(&mut [0; 18]).unwrap();
         }
     }
 }
