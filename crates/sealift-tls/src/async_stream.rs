@@ -32,6 +32,8 @@ use crate::speaker::Speaker;
 use crate::stream::TlsStream;
 use crate::tasks::Half;
 
+mod closing;
+
 /// A [`TlsStream`] on a tokio runtime.
 ///
 /// Made by `connect` or `accept`, it sends by ordinary system calls unless its builder was given a
@@ -169,9 +171,11 @@ impl AsyncTlsStream {
         .await
     }
 
-    /// As [`TlsWriter::flush`](crate::TlsWriter::flush): waits until the kernel has let go of
-    /// everything written before, also behind the end of the stream. What is dropped sooner may be
-    /// reset if the peer takes its time.
+    /// As [`TlsWriter::flush`](crate::TlsWriter::flush): waits until the kernel has let go of the
+    /// memory of everything written before, also behind the end of the stream. That it has arrived
+    /// is known only where all was sent zero-copy; what is copied, as a runtime's streams are
+    /// unless told otherwise, is let go of at once. [`close`](AsyncTlsStream::close) waits for the
+    /// rest.
     ///
     /// # Errors
     /// As [`TlsWriter::flush`](crate::TlsWriter::flush).
@@ -314,7 +318,12 @@ impl AsyncWrite for AsyncTlsStream {
         }
     }
 
-    /// Sends close_notify, and ends the stream once the kernel has it. Reading goes on.
+    /// Sends close_notify, and ends the stream once this system's kernel has it. Reading goes on.
+    ///
+    /// What the peer's kernel has not acknowledged by then is not safe yet: who drops this while
+    /// bytes of the peer lie unread in the socket, which may be nothing but a server's tickets, has
+    /// TCP reset the connection, and lose it. [`close`](AsyncTlsStream::close) waits for that,
+    /// before a shutdown or behind it; or read up to the peer's end.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ending == Ending::Open {
             let link = self.stream.link();

@@ -386,8 +386,10 @@ impl TlsWriter {
         taken.map_err(|error| Refused { rest, error: self.link.check().err().unwrap_or(error) })
     }
 
-    /// Waits until the kernel has let go of everything written before; says how much of it was
-    /// zero-copy since the last flush. On TCP that is mostly when the peer's kernel has it.
+    /// Waits until the kernel has let go of the memory of everything written before; says how much
+    /// of it was zero-copy since the last flush. What was sent zero-copy on TCP, the peer's kernel
+    /// mostly has by then; what was copied was let go of at once. That everything has arrived is
+    /// for [`close`](TlsWriter::close) to wait for.
     ///
     /// # Errors
     /// What ended the connection; [`Error::Deadline`]; [`Error::Closed`].

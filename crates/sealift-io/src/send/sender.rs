@@ -287,9 +287,8 @@ impl Sender {
         self.into_closed(true, unacknowledged_bytes)
     }
 
-    /// Whether closing the socket may lose what the peer has not acknowledged.
-    #[cfg(feature = "tokio")]
-    pub(super) fn loses_when_closed(&self) -> bool {
+    /// Whether closing the socket may lose what the peer has not acknowledged, as on TCP.
+    pub fn loses_when_closed(&self) -> bool {
         self.loses_when_closed
     }
 
