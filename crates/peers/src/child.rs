@@ -172,6 +172,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Instant;
 
     use super::*;
 
@@ -198,21 +199,31 @@ mod tests {
 
     #[test]
     fn a_child_that_stalls_is_killed_and_one_that_is_done_with_is_not() {
+        // It says what it hears, and ends when nobody can speak any more.
         let child = || {
-            let mut sleeping = Command::new("sleep");
-            let mut child = sleeping.arg("600").stdout(Stdio::piped()).spawn().unwrap();
-            (child.stdout.take().unwrap(), Arc::new(Mutex::new(child)))
+            let mut echo = Command::new("cat");
+            let echo = echo.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            Arc::new(Mutex::new(echo))
         };
-        let (mut says, stalling) = child();
+        let late = Instant::now() + Duration::from_secs(20);
+        let stalling = child();
         let _watch = watch(stalling.clone(), Duration::from_millis(1));
-        assert_eq!(io::copy(&mut says, &mut io::sink()).unwrap(), 0, "it has ended");
-        stalling.lock().unwrap().wait().unwrap();
-        let (_says, done) = child();
+        while stalling.lock().unwrap().try_wait().unwrap().is_none() {
+            assert!(Instant::now() < late, "nobody kills it");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let done = child();
         drop(watch(done.clone(), PATIENCE));
+        // Who watches has let go of it when the watch is over.
+        while Arc::strong_count(&done) > 1 {
+            assert!(Instant::now() < late, "it is still watched");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut done = done.lock().unwrap();
-        assert_eq!(done.try_wait().unwrap(), None);
-        done.kill().unwrap();
-        done.wait().unwrap();
+        let (input, output) = (done.stdin.take(), done.stdout.take());
+        input.unwrap().write_all(b"here").unwrap();
+        assert_eq!(io::read_to_string(output.unwrap()).unwrap(), "here");
+        assert!(done.wait().unwrap().success());
     }
 
     #[test]
