@@ -1,11 +1,11 @@
 //! The contract, for every engine.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sealift_crypto::{
     Chaos, Coprocessor, Crash, Engine, Error, Faults, Inline, IpsecMb, Job, Key, Limits,
-    NONCE_BYTES, Nonce, Payload, Router, Suite, TAG_BYTES, Unit, Workers,
+    NONCE_BYTES, Nonce, Payload, Router, Stopped, Suite, TAG_BYTES, Unit, Workers,
 };
 
 use crate::memory::{Census, Fresh};
@@ -132,6 +132,37 @@ fn every_job_comes_back_once_and_right() {
             let outcome = Caller::new(make(seed), allowed, seed).run(jobs(), patience);
             assert_eq!(outcome.done, jobs());
         }
+    }
+}
+
+/// It takes as many jobs as its depth says, and puts what is done behind what was polled before.
+#[test]
+fn no_more_than_the_depth_is_taken_and_all_of_it_is_told() {
+    let routers = wrapped(honest(), "router over", Allowed::default(), |inner, _| router(inner));
+    for Candidate { name, make, .. } in honest().into_iter().chain(routers) {
+        let _telltale = Telltale(name, 1);
+        let (census, key, mut engine, mut done) =
+            (Census::default(), key(), make(1), VecDeque::new());
+        let depth = engine.capabilities().depth;
+        let page = || census.page(vec![0; 16 + TAG_BYTES]);
+        let job = |tag| seal(&key, census.text(vec![1; 16]), page(), 16, tag);
+        let mut jobs: VecDeque<_> = (0..=depth as u64).map(job).collect();
+        let limit = soon();
+        while jobs.len() > 1 {
+            engine.submit(&mut jobs);
+            assert!(Instant::now() < limit, "it takes no more than {}", engine.in_flight());
+        }
+        assert_eq!((engine.submit(&mut jobs), jobs.len()), (Stopped::Full, 1));
+        assert_eq!((engine.in_flight(), engine.stats().depth_high), (depth, depth as u64));
+        while !jobs.is_empty() {
+            engine.poll(&mut done);
+            engine.submit(&mut jobs);
+            assert!(Instant::now() < limit, "it has no room again");
+        }
+        engine.quiesce(limit, &mut done).unwrap();
+        let mut tags: Vec<u64> = done.iter().map(|done| done.job.tag()).collect();
+        tags.sort_unstable();
+        assert_eq!(tags, (0..=depth as u64).collect::<Vec<_>>());
     }
 }
 

@@ -1,6 +1,7 @@
 //! What only a router does: decide, fall back, recycle what is late, quarantine.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -392,7 +393,7 @@ fn a_span_may_be_as_long_as_its_type_holds() {
     }
 }
 
-/// Sleeping on the descriptor alone is enough, for what times out as well.
+/// Sleeping on the descriptor alone is enough, for what times out as well. It is asked for once.
 #[test]
 fn the_descriptor_alone_brings_what_times_out() {
     let (census, key, mut done) = (Census::default(), key(), AllDone::new());
@@ -401,16 +402,25 @@ fn the_descriptor_alone_brings_what_times_out() {
     let long = Duration::from_secs(9);
     let builder = builder.always_offloads().offload_from(1, 1).quarantine(1000, long, long);
     let mut engine = builder.build(device).unwrap();
+    let descriptor = engine.readiness().unwrap().try_clone_to_owned().unwrap();
+    let is_readable_within = |tv_sec| {
+        let limit = rustix::event::Timespec { tv_sec, tv_nsec: 0 };
+        let flags = rustix::event::PollFlags::IN;
+        let mut descriptors = [rustix::event::PollFd::from_borrowed_fd(descriptor.as_fd(), flags)];
+        rustix::event::poll(&mut descriptors, Some(&limit)).unwrap() == 1
+    };
     for round in 0..20 {
         engine.submit(&mut jobs(&census, &key, round * 3..round * 3 + 3));
         while engine.in_flight() > 0 {
-            let descriptor = engine.readiness().unwrap();
-            let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-            let flags = rustix::event::PollFlags::IN;
-            let mut descriptors = [rustix::event::PollFd::from_borrowed_fd(descriptor, flags)];
-            assert_eq!(rustix::event::poll(&mut descriptors, Some(&limit)).unwrap(), 1);
+            assert!(is_readable_within(10));
             engine.poll(&mut done);
         }
+    }
+    // Nor does it wake anybody for nothing, once the device has said its last.
+    let limit = soon();
+    while is_readable_within(0) {
+        engine.poll(&mut done);
+        assert!(Instant::now() < limit, "it stays readable");
     }
     assert_eq!(done.len(), 60);
     assert!(engine.router_stats().fallbacks.timeout > 5);

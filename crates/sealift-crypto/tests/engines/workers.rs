@@ -1,6 +1,7 @@
 //! What only workers do: batches, stop and restart, threads that outlive panics.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -235,11 +236,36 @@ fn what_is_pending_at_the_deadline_is_given_up() {
     assert!(done.len() == 8 && done.iter().all(given_up));
 }
 
-/// Sleeping on the descriptor alone is enough, below a batch and above.
+/// Who waits is woken by the thread that is done, long before the deadline.
+#[test]
+fn a_wait_ends_when_a_thread_is_done() {
+    let (census, key, mut done) = (Census::default(), key(), VecDeque::new());
+    let builder = Workers::builder().threads(1).batch(1, 1).spin(Duration::ZERO);
+    let mut engine = builder.build().unwrap();
+    // From here on each look at it takes a while.
+    let reads = Arc::new(AtomicUsize::new(8));
+    for tag in 0..5 {
+        let page = census.page(vec![0; 16 + TAG_BYTES]);
+        let mut jobs = VecDeque::from([seal(&key, Slow(reads.clone()), page, 16, tag)]);
+        let (before, limit) = (reads.load(Ordering::SeqCst), soon());
+        engine.submit(&mut jobs);
+        while reads.load(Ordering::SeqCst) == before {
+            assert!(Instant::now() < limit, "no thread begins");
+            std::thread::yield_now();
+        }
+        while engine.poll(&mut done) == 0 {
+            engine.wait(limit);
+            assert!(Instant::now() < limit, "it slept on");
+        }
+    }
+}
+
+/// Sleeping on the descriptor alone is enough, below a batch and above. It is asked for once.
 #[test]
 fn the_descriptor_alone_brings_everything() {
     let (census, key, mut done) = (Census::default(), key(), VecDeque::new());
     let mut engine = Workers::builder().threads(1).spin(Duration::ZERO).build().unwrap();
+    let descriptor = engine.readiness().unwrap().try_clone_to_owned().unwrap();
     for count in (1..40).chain([300]) {
         let text = || census.text(vec![1; 1024]);
         let page = || census.page(vec![0; 1024 + TAG_BYTES]);
@@ -247,10 +273,10 @@ fn the_descriptor_alone_brings_everything() {
             (0..count).map(|tag| seal(&key, text(), page(), 1024, tag)).collect();
         engine.submit(&mut jobs);
         while engine.in_flight() > 0 {
-            let descriptor = engine.readiness().unwrap();
             let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
             let flags = rustix::event::PollFlags::IN;
-            let mut descriptors = [rustix::event::PollFd::from_borrowed_fd(descriptor, flags)];
+            let mut descriptors =
+                [rustix::event::PollFd::from_borrowed_fd(descriptor.as_fd(), flags)];
             assert_eq!(rustix::event::poll(&mut descriptors, Some(&limit)).unwrap(), 1);
             engine.poll(&mut done);
         }
