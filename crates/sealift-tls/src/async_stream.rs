@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{AlertDescription, ClientConfig, ServerConfig};
 use sealift_io::{Alarm, Tally, Watch};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -73,14 +73,24 @@ impl AsyncTlsStream {
         let past = Instant::now();
         stream.set_read_deadline(Some(past));
         stream.set_write_deadline(Some(past));
+        let watched = Self::watch(&mut stream);
+        let (watch, alarm, sealing_alarm) = watched.inspect_err(|_| {
+            // The peer, if it is still there, has a stream: it is told, and not waited for.
+            let (link, alert) = (stream.link(), AlertDescription::InternalError);
+            let _ = link.with_outflow(|outflow| outflow.send_last(link, alert, Instant::now()));
+        })?;
+        let waker = Waker::from(stream.link().tasks.clone());
+        Ok(Self { stream, watch, alarm, sealing_alarm, waker, past, ending: Ending::Open })
+    }
+
+    /// What wakes its tasks: the socket, the engine that opens, and the one that seals.
+    fn watch(stream: &mut TlsStream) -> Result<(Watch, Option<Alarm>, Option<Alarm>)> {
         let link = stream.link();
         let watch = link.with_outflow(|outflow| Ok::<_, Error>(Watch::new(outflow.sender()?)?))?;
-        let alarm = stream.halves().0.incoming().readiness().map(Alarm::new).transpose()?;
-        let link = stream.link();
         let sealing_alarm =
             link.with_outflow(|outflow| outflow.readiness().map(Alarm::new).transpose())?;
-        let waker = Waker::from(link.tasks.clone());
-        Ok(Self { stream, watch, alarm, sealing_alarm, waker, past, ending: Ending::Open })
+        let alarm = stream.halves().0.incoming().readiness().map(Alarm::new).transpose()?;
+        Ok((watch, alarm, sealing_alarm))
     }
 
     /// As [`TlsStreamBuilder::connect`]. While it waits for the peer, the handshake holds no

@@ -69,7 +69,7 @@ fn reading_goes_on_after_our_close_notify_and_writing_after_theirs() {
 
 fn the_end_waits_for_no_peer_and_close_does() {
     for case in both_versions() {
-        let (mut ours, mut theirs) = ours_and_theirs(&case);
+        let (mut ours, mut theirs) = ours_and_theirs(equipped(), &case);
         // More than the one end's kernel takes while nobody reads, and less than the other's holds.
         let sent = pattern(400_000, 5);
         ours.write_all(&sent).unwrap();

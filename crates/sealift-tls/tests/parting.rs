@@ -3,15 +3,19 @@
 
 mod support;
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use rustix::net::sockopt;
 use rustls::{AlertDescription, ClientConnection, Connection, ServerConnection};
-use sealift_tls::sealift_crypto::Inline;
+use sealift_tls::sealift_crypto::{Capabilities, Done, Engine, EngineStats, Inline, Job, Stopped};
 use sealift_tls::{AsyncTlsStream, Bytes, Error, Frame, TlsStream, TlsStreamBuilder, rustls};
 use support::puppet::Puppet;
 use support::{Authority, Case, Theirs, case_tls12, case_tls13, deadline, name, tcp_pair};
@@ -130,6 +134,56 @@ fn an_engine_that_is_not_to_be_had_is_the_streams_failure() {
     });
     let refused = builder.accept(near, authority.server(&case), deadline(20)).unwrap_err();
     assert!(matches!(refused, Error::Engine { engine: "none", .. }), "{refused}");
+    let alert = rustls::Error::AlertReceived(AlertDescription::InternalError);
+    assert_eq!(theirs.join().unwrap(), alert);
+}
+
+/// One whose descriptor no runtime can wait on.
+struct Unwatchable(Inline<Bytes, Frame>, File);
+
+impl Engine<Bytes, Frame> for Unwatchable {
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+
+    fn submit(&mut self, jobs: &mut VecDeque<Job<Bytes, Frame>>) -> Stopped {
+        self.0.submit(jobs)
+    }
+
+    fn poll(&mut self, done: &mut VecDeque<Done<Bytes, Frame>>) -> usize {
+        self.0.poll(done)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.0.in_flight()
+    }
+
+    fn wait(&mut self, deadline: Instant) {
+        self.0.wait(deadline);
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.1.as_fd())
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.0.stats()
+    }
+}
+
+/// There is a stream then, but none for a runtime.
+#[tokio::test]
+async fn a_stream_that_cannot_be_watched_tells_the_peer() {
+    let (authority, case) = (Authority::new(), case_tls13());
+    let (near, far) = tcp_pair();
+    arm(&near);
+    let client = ClientConnection::new(authority.client(&case), name()).unwrap().into();
+    let theirs = thread::spawn(move || heard(far, client));
+    let file = File::open(std::env::current_exe().unwrap()).unwrap();
+    let builder = TlsStream::builder().sealing_engine(Unwatchable(Inline::new(), file));
+    let server = authority.server(&case);
+    let ours = AsyncTlsStream::accept(builder, near, server, deadline(20)).await;
+    assert!(matches!(ours, Err(Error::Io(_))), "{ours:?}");
     let alert = rustls::Error::AlertReceived(AlertDescription::InternalError);
     assert_eq!(theirs.join().unwrap(), alert);
 }
