@@ -27,6 +27,9 @@ pub(super) enum Way {
     Opened,
 }
 
+/// Where the messages of a slot are, and where they go.
+pub(super) type Memory = (Arc<[u8]>, Vec<u8>);
+
 /// As much as a TLS 1.3 record authenticates beside its text: its header.
 pub(super) const ASSOCIATED: [u8; 5] = [23, 3, 3, 0x41, 0];
 /// Messages between two looks at the clock, at least.
@@ -49,11 +52,7 @@ impl Shape {
     }
 
     /// The memory of at least `least` slots: where messages are, and where they go.
-    pub(super) fn memory(
-        &self,
-        way: Way,
-        least: usize,
-    ) -> Result<Vec<(Arc<[u8]>, Vec<u8>)>, String> {
+    pub(super) fn memory(&self, way: Way, least: usize) -> Result<Vec<Memory>, String> {
         let count = (self.ring_bytes / (self.payload_bytes * self.batch)).max(least);
         let slot = |_| {
             let plaintext = vec![7; self.payload_bytes * self.batch];
@@ -110,7 +109,7 @@ pub(super) fn bare(
     let mut slots: VecDeque<_> = shape.memory(way, 1)?.into();
     let (from_stride, to_stride) = shape.strides(way);
     let mut number = 0;
-    let mut next = |slots: &mut VecDeque<(Arc<[u8]>, Vec<u8>)>| {
+    let mut next = |slots: &mut VecDeque<Memory>| {
         let Some((source, mut destination)) = slots.pop_front() else {
             return Err("the ring is empty".to_owned());
         };
