@@ -153,6 +153,10 @@ impl<'a> Handshake<'a> {
                 Missed::Them(Failure::NotInTime { action, url: url.to_owned(), after })
             }
             tls::Error::KernelTls { .. } => Missed::Here(failed(action, url, &error)),
+            tls::Error::Truncated => {
+                let why = "the other end hung up in the middle of the handshake".to_owned();
+                Missed::Them(Failure::explained(action, url, why, "look at the other end"))
+            }
             error => Missed::Them(failed(action, url, &error)),
         })?;
         let is_tls13 = stream.protocol_version() == ProtocolVersion::TLSv1_3;
