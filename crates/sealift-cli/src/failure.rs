@@ -198,6 +198,7 @@ fn remedy(action: Action, object: &str, errno: Option<Errno>) -> &'static str {
             "redirect it: it is closed, not open for this, or /dev/null both ways"
         }
         Errno::NOENT => missing(action),
+        Errno::ISDIR => "name a file",
         Errno::NOTDIR => "check the path: a part of it is no directory",
         Errno::NAMETOOLONG => "use a shorter path",
         Errno::LOOP => "check the symbolic links in the path",

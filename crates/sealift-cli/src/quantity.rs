@@ -37,11 +37,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 /// As [`parse_duration`].
 pub(crate) fn parse_sample(text: &str) -> Result<Duration, String> {
     let sample = parse_duration(text)?;
-    let too_long = sample > Duration::from_secs(SAMPLE_SECONDS_MAX);
-    if too_long {
-        Err(format!("it is too long; at most {SAMPLE_SECONDS_MAX}s"))
-    } else {
-        Ok(sample)
+    match sample {
+        Duration::ZERO => Err("nothing is measured in no time; 0.1 is usual".to_owned()),
+        sample if sample <= Duration::from_secs(SAMPLE_SECONDS_MAX) => Ok(sample),
+        _ => Err(format!("it is too long; at most {SAMPLE_SECONDS_MAX}s")),
     }
 }
 
@@ -136,6 +135,7 @@ mod tests {
             );
         }
         assert_eq!(parse_sample("1h"), Ok(Duration::from_secs(3600)));
+        assert!(parse_sample("0").is_err());
         assert_eq!(parse_sample("2h"), Err("it is too long; at most 3600s".into()));
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use sealift::tls::Ktls;
 
 use super::{Bench, Cli, Command, EngineArg, ReportArgs, SendArgs, TrustArgs};
 use crate::bench;
@@ -22,7 +23,10 @@ impl Cli {
         let refusal = match &self.command {
             Command::Send(args) => send(args),
             Command::Receive(args) => way(&args.url, !args.connect, &args.trust),
-            Command::Tunnel(args) => args.check().map_err(conflict),
+            Command::Tunnel(args) => args
+                .check()
+                .map_err(conflict)
+                .and_then(|()| one_sealer(args.sealing.engine, &args.trust)),
             Command::Bench(Bench::Send(args)) => reports(&args.report),
             Command::Bench(Bench::Seal(args)) => {
                 rows(bench::unknown_seal_row(args)).and_then(|()| reports(&args.report))
@@ -66,7 +70,17 @@ fn send(args: &SendArgs) -> Result<(), Refusal> {
     if args.sealing.engine != EngineArg::Auto && !matches!(args.url, Endpoint::Tls { .. }) {
         return Err(conflict(format!("--engine is for tls:// only: {} is not sealed", args.url)));
     }
+    one_sealer(args.sealing.engine, &args.trust)?;
     way(&args.url, args.listen, &args.trust)
+}
+
+/// The kernel and an engine cannot both seal.
+fn one_sealer(engine: EngineArg, trust: &TrustArgs) -> Result<(), Refusal> {
+    let is_chosen = !matches!(engine, EngineArg::Auto | EngineArg::Inline);
+    match trust.ktls() == Ktls::On && is_chosen {
+        true => Err(conflict("--ktls on has the kernel seal: leave --engine out".to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// The other end, and whom to trust there.

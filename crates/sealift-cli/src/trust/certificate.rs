@@ -179,6 +179,9 @@ fn text(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let reason = format!("it is longer than {}", quantity::bytes(MOST_BYTES as f64));
         return Err(unusable(path, reason, "name a PEM file"));
     }
+    if text.is_empty() {
+        return Err(unusable(path, "it is empty".to_owned(), "name a PEM file"));
+    }
     if text.windows(BEGIN.len()).any(|window| window == BEGIN) {
         return Ok(text);
     }
@@ -307,6 +310,7 @@ mod tests {
         let traditional = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n";
         for (cert, key, reason) in [
             ("\u{1}\u{2}", key.as_str(), "cert: it is not PEM; convert"),
+            ("", key.as_str(), "cert: it is empty; name a PEM file"),
             (key.as_str(), key.as_str(), "cert: there is no certificate in it; name"),
             (cert.as_str(), cert.as_str(), "key: there is no private key in it; name"),
             (cert.as_str(), &encrypted, "key: the key is encrypted; decrypt"),
