@@ -56,7 +56,7 @@ fn silent_visitors_keep_no_sender_out() {
         for visitor in visitors {
             assert!(read_all(&visitor).0.is_empty());
         }
-        // Those whose places were needed are told of, and nobody else: some in full, more by number.
+        // Those whose places were needed are told of, and nobody else: more than some by number.
         let gave_way = " gave way to others; this end listens on";
         let lines = stderr(&received);
         let told = lines.lines().filter(|line| line.contains(gave_way)).count();

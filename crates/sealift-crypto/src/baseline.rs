@@ -20,7 +20,7 @@ impl Bare {
     /// Prepares a key.
     ///
     /// # Errors
-    /// [`Error::Caller`](crate::Error::Caller) if `secret` is not as long as the suite's keys.
+    /// [`Error::Caller`] if `secret` is not as long as the suite's keys.
     pub fn new(suite: Suite, secret: &[u8]) -> Result<Self> {
         Ok(Self { key: Prepared::new(suite, secret)? })
     }
@@ -28,7 +28,7 @@ impl Bare {
     /// One call of the library: `plaintext` sealed into `into`, which is longer by the tag.
     ///
     /// # Errors
-    /// [`Error::Caller`](crate::Error::Caller) for wrong lengths.
+    /// [`Error::Caller`] for wrong lengths.
     #[inline]
     pub fn seal(
         &self,
@@ -51,11 +51,11 @@ impl Bare {
         }
     }
 
-    /// One call of the library: `sealed`, ciphertext and tag, opened into `into`, which is shorter by
-    /// the tag.
+    /// One call of the library: `sealed`, ciphertext and tag, opened into `into`, which is shorter
+    /// by the tag.
     ///
     /// # Errors
-    /// [`Error::Inauthentic`](crate::Error::Inauthentic), also for wrong lengths.
+    /// [`Error::Inauthentic`], also for wrong lengths.
     #[inline]
     pub fn open(
         &self,

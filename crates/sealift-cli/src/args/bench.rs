@@ -45,9 +45,9 @@ pub(crate) struct BenchSendArgs {
 /// are named ENGINE/SUITE/BYTES, as in inline/aes-128-gcm/16384: jobs of 32 messages, on one core,
 /// but for workers and router, which have one of their own too. With /batch-1 behind it jobs have
 /// one message, with /cores-2 an engine on each of two cores seals under one key; inline-open and
-/// so on open what was sealed before. To see what sealing out of place saves, compare bare calls with bare calls, raw with memcpy, and jobs with
-/// jobs, inline with memcpy-inline: those copy and then seal in place. Rows take turns, so that
-/// noise hits all alike; compare rows of one run only.
+/// so on open what was sealed before. To see what sealing out of place saves, compare bare calls
+/// with bare calls, raw with memcpy, and jobs with jobs, inline with memcpy-inline: those copy and
+/// then seal in place. Rows take turns, so that noise hits all alike; compare rows of one run only.
 #[derive(Args, Debug)]
 pub(crate) struct BenchSealArgs {
     /// Bytes per message, separated by commas [default: 64,1350,4096,16384]

@@ -1,5 +1,5 @@
-//! A line chart as inline SVG: a logarithmic x axis, a y axis of either sort, and each line named at
-//! its end.
+//! A line chart as inline SVG: a logarithmic x axis, a y axis of either sort, and each line named
+//! at its end.
 
 use std::fmt::Write as _;
 
