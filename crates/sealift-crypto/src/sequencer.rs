@@ -120,6 +120,9 @@ mod tests {
         let late = order.start().unwrap();
         assert_eq!(order.abandon().count(), 0);
         assert_eq!(order.finish(late, 5), Err(5), "it was given up");
+        let next = order.start().unwrap();
+        assert_eq!(order.finish(late, 6), Err(6), "its place is nobody else's");
+        assert_eq!((order.finish(next, 7), order.release()), (Ok(()), Some(7)));
     }
 
     proptest! {
