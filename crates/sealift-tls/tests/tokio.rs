@@ -76,6 +76,19 @@ async fn exchange(stream: AsyncTlsStream, seed: u8, expected: u8, at_once: usize
     writing.await.unwrap();
 }
 
+/// The kernel would refuse it, too; but by then it would have been sealed.
+#[tokio::test]
+async fn nothing_is_sealed_behind_close_notify() {
+    let (builder, case) = (TlsStream::builder(), case_tls13());
+    let (mut ours, _theirs) = tasks_and_theirs_over(tcp_pair(), builder, &case).await;
+    ours.write_all(b"all").await.unwrap();
+    timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
+    assert_eq!(ours.write(b"more").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    let refused = ours.send_owned(vec![1; 10]).await.unwrap_err();
+    assert!(matches!(refused.error, Error::Closed), "{refused}");
+    assert_eq!(ours.stream().stats().records_sealed, 1);
+}
+
 /// The other end updates its keys and wants ours updated, and ends when they are: before we write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_alone_answers_key_updates() {
