@@ -29,7 +29,7 @@ pub(crate) fn clippy(run: &mut Run) -> Outcome {
         lint(run, command.args(["--package", &manifest.name]), &[])?;
     }
     let Some(fuzz) = manifests.iter().find(|manifest| manifest.name == FUZZ) else { return Ok(()) };
-    let mut command = run.cargo(["clippy", "--lib", "--all-features"]);
+    let mut command = run.cargo(["clippy", "--lib"]);
     for ours in fuzz.dependencies.iter().filter(|name| name.starts_with("sealift-")) {
         command.args(["--package", ours]);
     }

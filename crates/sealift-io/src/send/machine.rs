@@ -218,7 +218,7 @@ pub(crate) struct Machine {
 #[derive(Clone, Copy)]
 pub(crate) struct RequestView<'a> {
     pub(crate) mode: Mode,
-    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "the tests look at it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests look at it"))]
     pub(crate) len: usize,
     /// More bytes of the stream follow at once (`MSG_MORE`).
     pub(crate) more: bool,
