@@ -18,27 +18,33 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ServerConfig};
 use sealift_io::{Alarm, Tally, Watch};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 
 use crate::async_handshake::shake_hands;
 use crate::builder::TlsStreamBuilder;
-use crate::error::{Error, Refused, Result};
+use crate::error::{Error, Result};
 use crate::link::Wants;
 use crate::speaker::Speaker;
 use crate::stream::TlsStream;
 use crate::tasks::Half;
+use turn::with_front;
 
 mod closing;
+mod giving;
+mod turn;
 
 /// A [`TlsStream`] on a tokio runtime.
 ///
 /// Made by `connect` or `accept`, it sends by ordinary system calls unless its builder was given a
 /// ring or a backend: what was just sealed costs little to copy, and a ring that many tasks share
 /// would wake them all. Give each large transfer a ring to send zero-copy.
+///
+/// A task whose peer keeps up yields to others now and then, as those of tokio's own streams do:
+/// one write takes 512 KiB at most, and has its part in tokio's budget.
 #[derive(Debug)]
 pub struct AsyncTlsStream {
     stream: TlsStream,
@@ -131,50 +137,20 @@ impl AsyncTlsStream {
         &self.stream
     }
 
-    /// Gives `bytes` away, as [`TlsStream::send_owned`]: it waits for room, and for nothing else. A
-    /// future that is dropped drops what was not taken.
-    ///
-    /// # Errors
-    /// As [`TlsStream::send_owned`].
-    pub async fn send_owned(&mut self, bytes: impl Into<Bytes>) -> Result<(), Refused> {
-        let mut rest = bytes.into();
-        let given = poll_fn(|context| self.poll_send_owned(context, &mut rest)).await;
-        given.map_err(|error| Refused { rest, error })
-    }
-
-    /// The same for those who poll: what is not taken yet stays in `rest`, for the next call.
-    ///
-    /// # Errors
-    /// As [`TlsStream::send_owned`].
-    pub fn poll_send_owned(
-        &mut self,
-        context: &mut Context<'_>,
-        rest: &mut Bytes,
-    ) -> Poll<Result<()>> {
-        loop {
-            match self.stream.send_owned(std::mem::take(rest)) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(Refused { rest: left, error }) => {
-                    *rest = left;
-                    if !matches!(error, Error::Deadline) {
-                        return Poll::Ready(Err(error));
-                    }
-                }
-            }
-            ready!(self.poll_news(Half::Writing, context))?;
-        }
-    }
-
     /// Updates the key to seal with, and asks the peer to update its own.
     ///
     /// # Errors
     /// As [`TlsStream::request_key_update`].
     pub async fn request_key_update(&mut self) -> Result<()> {
         poll_fn(|context| {
+            let turn = ready!(coop::poll_proceed(context));
             loop {
                 match self.stream.request_key_update() {
                     Err(Error::Deadline) => ready!(self.poll_news(Half::Writing, context))?,
-                    outcome => return Poll::Ready(outcome),
+                    outcome => {
+                        turn.made_progress();
+                        return Poll::Ready(outcome);
+                    }
                 }
             }
         })
@@ -309,11 +285,17 @@ impl AsyncWrite for AsyncTlsStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut sent = self.stream.halves().1.send_unless_stuck(slices);
-        while let Err(Error::Deadline) = sent {
-            ready!(self.poll_news(Half::Writing, context))?;
-            sent = self.stream.halves().1.send(slices);
-        }
+        let turn = ready!(coop::poll_proceed(context));
+        let sent = with_front(slices, |slices| {
+            let mut sent = self.stream.halves().1.send_unless_stuck(slices);
+            while let Err(Error::Deadline) = sent {
+                ready!(self.poll_news(Half::Writing, context))?;
+                sent = self.stream.halves().1.send(slices);
+            }
+            Poll::Ready(sent)
+        });
+        let sent = ready!(sent);
+        turn.made_progress();
         Poll::Ready(Ok(sent?))
     }
 
