@@ -8,14 +8,15 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
-use std::thread;
+use std::net::TcpStream;
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use sealift_io::Backend;
 use sealift_tls::{Bytes, TlsStream};
 use support::engines::sound;
 use support::opening::openers;
-use support::{Authority, case_tls12, case_tls13, deadline, name, tcp_pair};
+use support::{Authority, Case, case_tls12, case_tls13, deadline, name, tcp_pair};
 
 thread_local! {
     // Const and without a destructor, so that reading it allocates nothing.
@@ -80,23 +81,28 @@ fn turn(stream: &mut TlsStream, block: &[u8], into: &mut [u8]) {
     }
 }
 
+/// An end that sends back what it is sent.
+fn echo(authority: &Authority, case: &Case, far: TcpStream) -> JoinHandle<()> {
+    let server = authority.server(case);
+    thread::spawn(move || {
+        let mut far = TlsStream::accept(far, server, deadline(20)).unwrap();
+        let mut into = vec![0; 40_000];
+        loop {
+            match far.read(&mut into).unwrap() {
+                0 => break,
+                count => far.write_all(&into[..count]).unwrap(),
+            }
+        }
+    })
+}
+
 #[test]
 fn a_stream_allocates_nothing_per_record() {
     let authority = Authority::new();
     for case in [case_tls13(), case_tls12()] {
         for backend in [Backend::Uring, Backend::MsgZerocopy, Backend::Copy] {
             let (near, far) = tcp_pair();
-            let server = authority.server(&case);
-            let echo = thread::spawn(move || {
-                let mut far = TlsStream::accept(far, server, deadline(20)).unwrap();
-                let mut into = vec![0; 40_000];
-                loop {
-                    match far.read(&mut into).unwrap() {
-                        0 => break,
-                        count => far.write_all(&into[..count]).unwrap(),
-                    }
-                }
-            });
+            let echo = echo(&authority, &case, far);
             let builder = TlsStream::builder().backend(backend);
             let client = authority.client(&case);
             let mut stream = builder.connect(near, client, name(), deadline(20)).unwrap();
@@ -110,6 +116,60 @@ fn a_stream_allocates_nothing_per_record() {
             }
             assert!(!stream.close(deadline(20)).unwrap().aborted);
             echo.join().unwrap();
+        }
+    }
+}
+
+/// The same as a task, on a runtime of this thread.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_task_allocates_nothing_per_record() {
+    use sealift_tls::AsyncTlsStream;
+
+    let authority = Authority::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for case in [case_tls13(), case_tls12()] {
+        for backend in [Backend::Uring, Backend::MsgZerocopy, Backend::Copy] {
+            let (near, far) = tcp_pair();
+            let echo = echo(&authority, &case, far);
+            let builder = TlsStream::builder().backend(backend);
+            let client = authority.client(&case);
+            runtime.block_on(async {
+                let stream = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+                let mut stream = stream.await.unwrap();
+                let (block, mut into) = (vec![5; 100_000], vec![0; 50_000]);
+                let mut rounds = Vec::new();
+                while rounds.last() != Some(&0) {
+                    assert!(rounds.len() < ROUNDS, "{backend}: allocations: {rounds:?}");
+                    let before = ALLOCATIONS.get();
+                    task_turn(&mut stream, &block, &mut into).await;
+                    rounds.push(ALLOCATIONS.get() - before);
+                }
+                assert!(!stream.close(deadline(20)).await.unwrap().aborted);
+            });
+            echo.join().unwrap();
+        }
+    }
+}
+
+/// As [`turn`], with what is given away and flushed.
+#[cfg(feature = "tokio")]
+async fn task_turn(stream: &mut sealift_tls::AsyncTlsStream, block: &[u8], into: &mut [u8]) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    static GIVEN: [u8; 1000] = [5; 1000];
+    for number in 0..100 {
+        let size = if number % 2 == 0 { 100 } else { block.len() };
+        stream.write_all(&block[..size]).await.unwrap();
+        stream.send_owned(Bytes::from_static(&GIVEN)).await.unwrap();
+        let slices = &[IoSlice::new(&block[..20]), IoSlice::new(&block[..20])];
+        assert_eq!(stream.write_vectored(slices).await.unwrap(), 40);
+        stream.flush().await.unwrap();
+        let room = if number % 3 == 0 { 1000 } else { into.len() };
+        let mut left = size + GIVEN.len() + 40;
+        while left > 0 {
+            let most = room.min(left);
+            left -= stream.read(&mut into[..most]).await.unwrap();
         }
     }
 }
