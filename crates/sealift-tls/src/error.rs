@@ -74,6 +74,17 @@ pub struct Refused {
     pub error: Error,
 }
 
+/// A file of which only a part was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Unfinished {
+    /// How much that was, in bytes: the rest may be sent later, from there.
+    pub sent: u64,
+    /// Why: [`Error::Deadline`], what reading the file failed of, or what ended the connection.
+    #[source]
+    pub error: Error,
+}
+
 /// In what way a peer did not keep to the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -182,6 +193,35 @@ impl From<Refused> for Error {
 impl From<Refused> for io::Error {
     fn from(refused: Refused) -> Self {
         refused.error.into()
+    }
+}
+
+impl Unfinished {
+    /// How much was sent, if all went well.
+    pub(crate) fn unless(outcome: Result<()>, sent: u64) -> Result<u64, Self> {
+        match outcome {
+            Ok(()) => Ok(sent),
+            Err(error) => Err(Self { sent, error }),
+        }
+    }
+}
+
+impl From<Unfinished> for Error {
+    fn from(unfinished: Unfinished) -> Self {
+        unfinished.error
+    }
+}
+
+impl From<Unfinished> for io::Error {
+    fn from(unfinished: Unfinished) -> Self {
+        unfinished.error.into()
+    }
+}
+
+/// Before anything was sent.
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Self {
+        Self { sent: 0, error }
     }
 }
 

@@ -85,7 +85,7 @@ mod tasks;
 #[cfg(feature = "tokio")]
 pub use async_stream::AsyncTlsStream;
 pub use builder::TlsStreamBuilder;
-pub use error::{Error, Refused, Result, Violation};
+pub use error::{Error, Refused, Result, Unfinished, Violation};
 pub use frame::Frame;
 pub use ktls::{Ktls, Maker, Makers};
 pub use latency::Latency;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustls::AlertDescription;
 use sealift_io::Tally;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unfinished};
 use crate::ktls::KernelOutflow;
 use crate::link::Link;
 use crate::outflow::{Counts, Ending, Outflow};
@@ -49,7 +49,7 @@ impl Outgoing {
         file: BorrowedFd<'_>,
         range: Range<u64>,
         deadline: Instant,
-    ) -> Result<u64> {
+    ) -> Result<u64, Unfinished> {
         whoever!(self, outflow => outflow.write_file(link, file, range, deadline))
     }
 

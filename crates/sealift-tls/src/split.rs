@@ -11,7 +11,7 @@ use sealift_io::{Receiver, Tally};
 #[cfg(feature = "tokio")]
 use tokio::io::ReadBuf;
 
-use crate::error::{Error, Refused, Result};
+use crate::error::{Error, Refused, Result, Unfinished};
 use crate::incoming::Incoming;
 use crate::inflow::Step;
 use crate::link::{Link, TEND_EVERY, Wants};
@@ -352,19 +352,24 @@ impl TlsWriter {
         written.map_err(|error| self.link.check().err().unwrap_or(error))
     }
 
-    /// Sends `range` of a file, or as much of it as the file has, and says how much that was. It is
-    /// read straight to where it is sealed and sent from. A file that is cut or written meanwhile
-    /// does no harm: what was read is sent, and nothing else. The file's own position stays. With a
+    /// Sends `range` of a file, or as much of it as the file has, and says how much that was: less
+    /// than the range only where the file has ended. It is read straight to where it is sealed and
+    /// sent from. A file that is cut or written meanwhile does no harm: what was read is sent, and
+    /// nothing else. The file's own position stays. With a
     /// [sealing engine](crate::TlsStreamBuilder::sealing_engine), one core reads while others seal;
     /// a [`Router`](sealift_crypto::Router) seals files here.
     ///
     /// # Errors
-    /// As [`send`](TlsWriter::send); [`Error::Io`] if nothing of the file can be read.
-    pub fn send_file(&mut self, file: impl AsFd, range: Range<u64>) -> Result<u64> {
+    /// [`Unfinished`] says how much was sent before: with [`Error::Io`] if the file cannot be read
+    /// further; else as [`send`](TlsWriter::send), and with [`Error::Deadline`] wherever it comes.
+    pub fn send_file(&mut self, file: impl AsFd, range: Range<u64>) -> Result<u64, Unfinished> {
         let deadline = self.deadline;
         self.link.with_outflow(|outflow| {
             let sent = outflow.write_file(&self.link, file.as_fd(), range, deadline);
-            sent.map_err(|error| self.link.check().err().unwrap_or(error))
+            sent.map_err(|Unfinished { sent, error }| {
+                let error = self.link.check().err().unwrap_or(error);
+                Unfinished { sent, error }
+            })
         })
     }
 

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig, SupportedCipherSuite};
 
 use crate::builder::TlsStreamBuilder;
-use crate::error::{Refused, Result};
+use crate::error::{Refused, Result, Unfinished};
 use crate::speaker::Negotiated;
 use crate::split::{Closed, TlsReader, TlsWriter};
 use crate::stats::Stats;
@@ -102,7 +102,7 @@ impl TlsStream {
     ///
     /// # Errors
     /// As [`TlsWriter::send_file`].
-    pub fn send_file(&mut self, file: impl AsFd, range: Range<u64>) -> Result<u64> {
+    pub fn send_file(&mut self, file: impl AsFd, range: Range<u64>) -> Result<u64, Unfinished> {
         self.writer.send_file(file, range)
     }
 

@@ -25,7 +25,7 @@ use super::{Given, cannot_update_key, cipher, key};
 use crate::alert::Alert;
 use crate::bulk::Retired;
 use crate::epoch::Layout;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unfinished};
 use crate::link::{Link, Wants};
 use crate::outflow::{Counts, Ending, LOOK_UP_EVERY, read_whole};
 use crate::pieces::Pieces;
@@ -117,29 +117,24 @@ impl KernelOutflow {
         file: BorrowedFd<'_>,
         range: Range<u64>,
         deadline: Instant,
-    ) -> Result<u64> {
+    ) -> Result<u64, Unfinished> {
         self.check(link)?;
         let mut room = Room::take();
         let mut at = range.start;
-        while at < range.end {
+        let mut is_cut = false;
+        let mut outcome = Ok(());
+        while at < range.end && !is_cut && outcome.is_ok() {
             let most = range.end.saturating_sub(at).min(room.len() as u64) as usize;
-            let sent = read_whole(file, at, &mut room[..most]).and_then(|count| {
+            let read = read_whole(file, at, &mut room[..most]);
+            outcome = read.and_then(|count| {
+                // What was not taken is read again, and whoever did not take it says why.
                 let sent = self.write(link, &[IoSlice::new(&room[..count])], deadline)?;
-                Ok((sent, count == most && sent == count))
+                at += sent as u64;
+                is_cut = count < most && sent == count;
+                Ok(())
             });
-            match sent {
-                Ok((sent, goes_on)) => {
-                    at += sent as u64;
-                    if !goes_on {
-                        break;
-                    }
-                }
-                // What was sealed is written; the next call tells.
-                Err(_) if at > range.start => break,
-                Err(error) => return Err(error),
-            }
         }
-        Ok(at - range.start)
+        Unfinished::unless(outcome, at - range.start)
     }
 
     /// As [`write`](KernelOutflow::write), of memory that is given away: takes from `bytes` what

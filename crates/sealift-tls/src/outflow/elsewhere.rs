@@ -11,7 +11,7 @@ use sealift_io::{Lease, Sender};
 
 use super::{Counts, Outflow};
 use crate::bulk::{Bulk, Retired};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unfinished};
 use crate::link::{Link, Wants};
 use crate::sealing::Sealing;
 use crate::stats::Offload;
@@ -25,21 +25,16 @@ impl Outflow {
         file: BorrowedFd<'_>,
         mut range: Range<u64>,
         deadline: Instant,
-    ) -> Result<u64> {
+    ) -> Result<u64, Unfinished> {
         let start = range.start;
-        while range.start < range.end {
-            let begun = self.begin_job(link, deadline, |bulk, sealing, lease, most| {
+        let mut begun = Ok(());
+        while range.start < range.end && begun.is_ok() {
+            begun = self.begin_job(link, deadline, |bulk, sealing, lease, most| {
                 bulk.seal_file(sealing, file, &mut range, lease, most)
             });
-            match begun {
-                Ok(()) => {}
-                // What was begun is written; the next call tells.
-                Err(_) if range.start > start && link.check().is_ok() => break,
-                Err(error) => return Err(error),
-            }
         }
-        self.finish(link, deadline)?;
-        Ok(range.start - start)
+        let left = self.finish(link, deadline);
+        Unfinished::unless(begun.and(left), range.start - start)
     }
 
     /// Has all of `bytes` sealed by the engine, and takes from them what was begun. Nothing waits

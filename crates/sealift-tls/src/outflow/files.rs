@@ -6,27 +6,29 @@ use std::time::Instant;
 
 use super::Outflow;
 use crate::bulk::Bulk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unfinished};
 use crate::link::Link;
 
 impl Outflow {
-    /// Seals `range` of `file`, or as much of it as the file has; says how much that was. Only what
-    /// was read is sealed, so a file that is cut meanwhile is sent as far as it went.
+    /// Seals `range` of `file`, or as much of it as the file has; says how much that was, also if
+    /// something went wrong. Only what was read is sealed, so a file that is cut meanwhile is sent
+    /// as far as it went.
     pub(crate) fn write_file(
         &mut self,
         link: &Link,
         file: BorrowedFd<'_>,
         range: Range<u64>,
         deadline: Instant,
-    ) -> Result<u64> {
+    ) -> Result<u64, Unfinished> {
         self.begin(link, deadline)?;
         if self.bulk.as_ref().is_some_and(Bulk::seals_in_place) {
             return self.write_file_elsewhere(link, file, range, deadline);
         }
         let mut at = range.start;
         let mut is_cut = false;
-        while at < range.end && !is_cut {
-            let sent = self.send_lease(link, Self::queue_lease, deadline, |outflow, into| {
+        let mut sent = Ok(());
+        while at < range.end && !is_cut && sent.is_ok() {
+            sent = self.send_lease(link, Self::queue_lease, deadline, |outflow, into| {
                 let most = outflow.most_plaintext_bytes as u64;
                 let len = range.end.saturating_sub(at).min(most) as usize;
                 if len == 0 || is_cut || into.len() < outflow.sealing.record_bytes(len) {
@@ -42,15 +44,9 @@ impl Outflow {
                 outflow.count(count);
                 outflow.sealing.seal_placed(count, into)
             });
-            match sent {
-                Ok(()) => {}
-                // What was sealed is written; the next call tells.
-                Err(_) if at > range.start => break,
-                Err(error) => return Err(error),
-            }
         }
-        self.finish(link, deadline)?;
-        Ok(at - range.start)
+        let left = self.finish(link, deadline);
+        Unfinished::unless(sent.and(left), at - range.start)
     }
 }
 
