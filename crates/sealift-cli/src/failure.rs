@@ -145,9 +145,13 @@ impl Failure {
 
     /// Whether this machine has not enough of something, which may pass: files, threads, memory.
     pub(crate) fn is_shortage(&self) -> bool {
-        let Self::System { source, .. } = self else { return false };
+        let errno = match self {
+            Self::Unreached { errno, .. } => *errno,
+            Self::System { source, .. } => errno_of(source),
+            _ => None,
+        };
         matches!(
-            errno_of(source),
+            errno,
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN)
         )
     }

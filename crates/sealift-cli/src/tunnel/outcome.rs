@@ -10,10 +10,6 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Action, Failure, errno_of};
 use crate::transfer::tls_failed;
 
-/// What this machine has not enough of something by, whoever is at the other end.
-const SHORTAGES: [Errno; 5] =
-    [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::AGAIN];
-
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -92,7 +88,7 @@ impl Mishap {
             return Self { outcome: Outcome::Failed, failure };
         }
         let failure = tls_failed(action, &url.to_string(), error);
-        let outcome = match is_shortage(&failure) {
+        let outcome = match failure.is_shortage() {
             true => Outcome::Failed,
             false => Outcome::HandshakeFailed,
         };
@@ -101,7 +97,7 @@ impl Mishap {
 
     /// There is no way to TARGET.
     pub(super) fn unreached(failure: Failure) -> Self {
-        let outcome = match is_shortage(&failure) {
+        let outcome = match failure.is_shortage() {
             true => Outcome::Failed,
             false => Outcome::TargetUnreachable,
         };
@@ -139,15 +135,6 @@ impl Mishap {
         };
         Self { outcome, failure: tls_failed(action, &url.to_string(), error) }
     }
-}
-
-fn is_shortage(failure: &Failure) -> bool {
-    let errno = match failure {
-        Failure::Unreached { errno, .. } => *errno,
-        Failure::System { source, .. } => errno_of(source),
-        _ => None,
-    };
-    errno.is_some_and(|errno| SHORTAGES.contains(&errno))
 }
 
 fn by_errno(errno: Option<Errno>) -> Outcome {

@@ -32,7 +32,7 @@ use super::buffers::Buffers;
 use super::carry::{Broken, Carry};
 use super::figures::Figures;
 use super::opening::{Opened, Sealed};
-use super::outcome::Mishap;
+use super::outcome::{Mishap, Outcome};
 use super::plain::Plain;
 use crate::endpoint::Endpoint;
 use crate::transfer::connection;
@@ -120,10 +120,14 @@ impl Pair {
             polled => polled.is_ready(),
         };
         let outward = match self.outward.poll(plain, sealed, &self.buffers, context) {
-            // It had ended before us, and does not hear it. What it has missed shows at the end.
-            Poll::Ready(Err(Broken::End(_))) if inward => true,
             Poll::Ready(Err(broken)) => {
-                return Poll::Ready(Err(Mishap::broken(&sides.plain, &sides.sealed, &broken)));
+                let mishap = Mishap::broken(&sides.plain, &sides.sealed, &broken);
+                // It had ended before us, and does not hear it. What it has missed shows at the end.
+                let had_gone = matches!(broken, Broken::End(_)) && mishap.outcome == Outcome::Reset;
+                if !(inward && had_gone) {
+                    return Poll::Ready(Err(mishap));
+                }
+                true
             }
             polled => polled.is_ready(),
         };
