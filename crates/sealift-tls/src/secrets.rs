@@ -7,7 +7,7 @@ use rustls::server::ServerConnectionData;
 use sealift_crypto::Limits;
 
 use crate::epoch::Epoch;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Violation};
 use crate::ktls::Secret;
 
 /// What rustls keeps of a connection once its records are ours.
@@ -61,7 +61,12 @@ impl Secrets {
     /// Hands a ticket to the session store of the user's configuration.
     pub(crate) fn take_ticket(&mut self, ticket: &[u8]) -> Result<()> {
         match &mut self.kept {
-            Kept::Client(kept) => kept.handle_new_session_ticket(ticket).map_err(Error::Handshake),
+            Kept::Client(kept) => {
+                kept.handle_new_session_ticket(ticket).map_err(|error| match error {
+                    rustls::Error::InvalidMessage(_) => Error::Peer(Violation::MalformedHandshake),
+                    error => Error::Handshake(error),
+                })
+            }
             // The messages were sorted before: a server is sent none.
             Kept::Server(_) => Ok(()),
         }
