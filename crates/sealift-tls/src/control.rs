@@ -1,6 +1,6 @@
 //! What becomes of an opened record, by its type: data, a message to attend to, or an end.
 //!
-//! What carries no data is counted, and too much of it in a row is refused.
+//! What carries no data is counted, unless it was asked for, and too much of it in a row is refused.
 
 use crate::alert::Alert;
 use crate::error::{Error, Result, Violation};
@@ -66,6 +66,11 @@ impl Control {
         };
         self.suffer()?;
         Ok(Some(step))
+    }
+
+    /// A message without data was asked for.
+    pub(crate) fn forgive(&mut self) {
+        self.fruitless = self.fruitless.saturating_sub(1);
     }
 
     fn suffer(&mut self) -> Result<()> {

@@ -119,6 +119,15 @@ impl Incoming {
         Ok(())
     }
 
+    /// See [`Control::forgive`](crate::control::Control::forgive).
+    pub(crate) fn forgive(&mut self) {
+        match self {
+            Self::Direct(inflow) => inflow.forgive(),
+            Self::Ahead(ahead) => ahead.forgive(),
+            Self::Kernel(inflow) => inflow.forgive(),
+        }
+    }
+
     pub(crate) fn counts(&self) -> &Counts {
         match self {
             Self::Direct(inflow) => &inflow.counts,

@@ -127,6 +127,11 @@ impl Inflow {
         self.counts.received_bytes += count as u64;
     }
 
+    /// See [`Control::forgive`].
+    pub(crate) fn forgive(&mut self) {
+        self.control.forgive();
+    }
+
     /// Opens with this key from now on.
     pub(crate) fn rotate(&mut self, epoch: Epoch) {
         self.opening.rotate(epoch);

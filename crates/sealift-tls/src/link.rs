@@ -72,6 +72,8 @@ pub(crate) struct Link {
     outflow: Attended<Outgoing>,
     secrets: Mutex<Secrets>,
     failure: OnceLock<Error>,
+    /// KeyUpdates that this side asked for, and has not received.
+    awaited_updates: AtomicU64,
     opened: Opened,
     pub(crate) negotiated: Negotiated,
     pub(crate) makers: Makers,
@@ -97,6 +99,7 @@ impl Link {
             outflow: Attended::new(outflow),
             secrets: Mutex::new(secrets),
             failure: OnceLock::new(),
+            awaited_updates: AtomicU64::new(0),
             opened: Opened::default(),
             negotiated,
             makers,
@@ -206,6 +209,17 @@ impl Link {
     /// Takes a want, if it is there, so that it is done once.
     pub(crate) fn take_want(&self, want: u8) -> bool {
         self.outflow.take_want(want)
+    }
+
+    /// A KeyUpdate of the peer is asked for.
+    pub(crate) fn await_update(&self) {
+        self.awaited_updates.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether one that came was asked for. Each is asked for once.
+    pub(crate) fn take_awaited_update(&self) -> bool {
+        let (relaxed, less) = (Ordering::Relaxed, |count: u64| count.checked_sub(1));
+        self.awaited_updates.fetch_update(relaxed, relaxed, less).is_ok()
     }
 
     /// The error that ended the connection, if one did.

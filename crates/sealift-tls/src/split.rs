@@ -179,6 +179,9 @@ impl TlsReader {
         match step {
             Step::KeyUpdate { is_requested } => {
                 self.incoming.rotate(&mut self.link.secrets())?;
+                if !is_requested && self.link.take_awaited_update() {
+                    self.incoming.forgive();
+                }
                 if is_requested {
                     self.link.makers.may_update_key()?;
                     self.link.want(Wants::ANSWER);
@@ -451,7 +454,9 @@ impl TlsWriter {
         self.link.with_outflow(|outflow| {
             self.link.check()?;
             outflow.wait_for_place(&self.link, deadline)?;
-            outflow.update_key(&self.link, true)
+            outflow.update_key(&self.link, true)?;
+            self.link.await_update();
+            Ok(())
         })
     }
 

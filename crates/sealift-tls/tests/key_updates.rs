@@ -19,6 +19,7 @@ over_engines![
     our_updates_are_followed_and_answered,
     updates_are_requested_and_answered_while_both_directions_are_busy,
     a_request_is_answered_by_a_reader_whose_writer_is_idle,
+    answers_that_were_asked_for_are_suffered,
     a_request_does_not_hold_up_a_reader_whose_writer_waits,
     a_key_is_replaced_before_its_limit,
     tls_1_2_ends_with_a_clear_error_at_the_limit_and_close_notify_still_fits,
@@ -178,6 +179,28 @@ fn tls_1_2_gives_back_what_a_key_may_not_seal() {
         assert!(!ours.close(deadline(10)).unwrap().aborted);
         assert!(reading.join().unwrap() == sent[..taken]);
     }
+}
+
+/// What we asked for is no flood, however often we do and however little there is to read.
+fn answers_that_were_asked_for_are_suffered() {
+    let (mut near, far) = both_ours();
+    let (mut reader, _writer) = far.split();
+    let reading = thread::spawn(move || {
+        let mut into = [0; 1];
+        while reader.read(&mut into).unwrap() > 0 {}
+    });
+    for round in 1..=1100 {
+        near.request_key_update().unwrap();
+        near.write_all(b"x").unwrap();
+        let late = deadline(10);
+        while near.stats().key_updates_received < round {
+            assert!(Instant::now() < late, "{}", near.stats());
+            near.set_read_deadline(Some(Instant::now() + Duration::from_millis(1)));
+            assert_eq!(near.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::TimedOut, "{round}");
+        }
+    }
+    assert!(!near.close(deadline(10)).unwrap().aborted);
+    reading.join().unwrap();
 }
 
 /// Only the reading half is at work here, and answers.

@@ -129,6 +129,11 @@ impl Ahead {
         is_busy && self.backlog.end().is_none() && self.backlog.len_bytes() < LOW_BYTES
     }
 
+    /// See [`Control::forgive`].
+    pub(crate) fn forgive(&mut self) {
+        self.control.forgive();
+    }
+
     /// Opens with this key from now on: again, what was opened behind the KeyUpdate.
     pub(crate) fn rotate(&mut self, epoch: Epoch) {
         self.opening.rotate(epoch);

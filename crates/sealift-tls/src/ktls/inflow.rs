@@ -88,6 +88,11 @@ impl KernelInflow {
         count
     }
 
+    /// See [`Control::forgive`].
+    pub(crate) fn forgive(&mut self) {
+        self.control.forgive();
+    }
+
     /// Gives the kernel the peer's next key. Until then it opens nothing.
     pub(crate) fn rotate(&mut self, secrets: &mut Secrets) -> Result<()> {
         let (_, key) = key(&secrets.next_opening_secret()?, true)?;
