@@ -9,21 +9,27 @@
 //! 1. Who leaves a want never waits: it leaves it, and tries the lock.
 //! 2. Whoever gives the lock up asks what is wanted afterwards. So what was wanted while the lock
 //!    was held is done: by its holder, or by the one who wants it.
+//! 3. Wants that are newly left are counted, so that one which is left again while it is being done
+//!    is not taken for one that could not be done.
 
 use std::sync::{PoisonError, TryLockError};
 
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// What is under the lock, and the wants, a bit each.
+/// The wants are the lowest bits, one each; above them they are counted (invariant 3).
+const WANTS: u32 = 0xff;
+const ONE: u32 = WANTS + 1;
+
+/// What is under the lock, and what is wanted of it.
 pub(crate) struct Attended<T> {
     held: Mutex<T>,
-    wants: AtomicU8,
+    wants: AtomicU32,
 }
 
 impl<T> Attended<T> {
     pub(crate) fn new(held: T) -> Self {
-        Self { held: Mutex::new(held), wants: AtomicU8::new(0) }
+        Self { held: Mutex::new(held), wants: AtomicU32::new(0) }
     }
 
     /// Waits for the lock. Who has it asks what [is wanted](Attended::is_wanted) afterwards.
@@ -40,18 +46,27 @@ impl<T> Attended<T> {
         }
     }
 
-    /// Leaves a want, for [`tend`](Attended::tend). Sequentially consistent with the lock's use.
-    pub(crate) fn want(&self, want: u8) {
-        self.wants.fetch_or(want, Ordering::SeqCst);
+    /// Leaves a want, for [`tend`](Attended::tend); whether it was not there already. Sequentially
+    /// consistent with the lock's use.
+    pub(crate) fn want(&self, want: u8) -> bool {
+        let mut is_new = false;
+        // It is written even if nothing changes, so that it is in order with the others' writes.
+        let _ = self.wants.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |wants| {
+            is_new = wants & u32::from(want) != u32::from(want);
+            let count = if is_new { ONE } else { 0 };
+            Some((wants | u32::from(want)).wrapping_add(count))
+        });
+        is_new
     }
 
     /// Whether one of these is wanted, to be asked after the lock was given up.
     pub(crate) fn is_wanted(&self, wants: u8) -> bool {
-        self.wants.load(Ordering::SeqCst) & wants != 0
+        self.wants.load(Ordering::SeqCst) & u32::from(wants) != 0
     }
 
     /// Takes a want, if it is there, so that it is done once.
     pub(crate) fn take_want(&self, want: u8) -> bool {
+        let want = u32::from(want);
         self.wants.fetch_and(!want, Ordering::SeqCst) & want != 0
     }
 
@@ -60,7 +75,7 @@ impl<T> Attended<T> {
     pub(crate) fn tend<E>(&self, mut work: impl FnMut(&mut T) -> Result<(), E>) -> bool {
         loop {
             let before = self.wants.load(Ordering::SeqCst);
-            if before == 0 {
+            if before & WANTS == 0 {
                 return false;
             }
             let Some(mut held) = self.try_lock() else { return true };
@@ -95,6 +110,8 @@ mod loom_models {
             for (done, want) in done.iter_mut().zip(WANTS) {
                 *done += u32::from(attended.take_want(want));
             }
+            // Others may come between that and the lock's end.
+            attended.is_wanted(WANTS[0]);
             Ok::<(), Infallible>(())
         });
     }
@@ -118,6 +135,21 @@ mod loom_models {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         let done = attended.lock()[..wants].to_vec();
         assert_eq!(done, vec![1; wants], "it is done, and once");
+    }
+
+    /// What is wanted once more, while it is done, is done once more.
+    #[test]
+    fn loom_what_is_wanted_again_meanwhile_is_done_again() {
+        loom::model(|| {
+            let attended = Arc::new(Attended::new([0; WANTS.len()]));
+            attended.want(WANTS[0]);
+            let other = attended.clone();
+            let other = loom::thread::spawn(move || tend(&other));
+            attended.want(WANTS[0]);
+            tend(&attended);
+            other.join().unwrap();
+            assert!(!attended.is_wanted(WANTS[0]), "the second is left");
+        });
     }
 
     #[test]
