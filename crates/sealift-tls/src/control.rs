@@ -1,6 +1,6 @@
 //! What becomes of an opened record, by its type: data, a message to attend to, or an end.
 //!
-//! What carries no data is counted, unless it was asked for, and too much of it in a row is refused.
+//! What carries no data is counted, unless it was asked for; too much of it in a row is refused.
 
 use crate::alert::Alert;
 use crate::error::{Error, Result, Violation};
