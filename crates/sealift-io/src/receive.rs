@@ -1,12 +1,14 @@
 //! Receiving: scattered into leases or into the caller's own memory, with a deadline.
 
 use std::io::IoSliceMut;
+use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use smallvec::SmallVec;
 
 use crate::error::{Errno, Error, Result};
 use crate::pool::Lease;
@@ -136,7 +138,7 @@ impl Receiver {
     /// # Errors
     /// As [`receive`](Receiver::receive).
     pub fn receive_leases(&mut self, into: &mut [Lease], deadline: Instant) -> Result<Received> {
-        let mut slices: smallvec::SmallVec<[IoSliceMut<'_>; 8]> =
+        let mut slices: SmallVec<[IoSliceMut<'_>; 8]> =
             into.iter_mut().map(|lease| IoSliceMut::new(lease.spare_mut())).collect();
         let received = self.receive(&mut slices, deadline)?;
         drop(slices);
@@ -155,18 +157,18 @@ impl Receiver {
     /// # Errors
     /// [`Error::Deadline`] if it has passed already; when it passes meanwhile, a receive tells.
     pub fn wait_readable(&self, deadline: Instant) -> Result<()> {
-        self.wait_readable_or(None, deadline).map(drop)
+        self.wait_readable_or([], deadline).map(drop)
     }
 
-    /// As [`wait_readable`](Receiver::wait_readable), or until `other` is readable. True if the
+    /// As [`wait_readable`](Receiver::wait_readable), or until one of `others` is. True if the
     /// socket has nothing but something in its error queue, as the notification of a zero-copy
     /// send: until that is read, no wait lasts.
     ///
     /// # Errors
     /// As [`wait_readable`](Receiver::wait_readable).
-    pub fn wait_readable_or(
-        &self,
-        other: Option<BorrowedFd<'_>>,
+    pub fn wait_readable_or<'a>(
+        &'a self,
+        others: impl IntoIterator<Item = BorrowedFd<'a>>,
         deadline: Instant,
     ) -> Result<bool> {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -177,11 +179,10 @@ impl Receiver {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let socket = self.socket.as_fd();
         let readable = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
-        let mut polled = [readable(socket), readable(other.unwrap_or(socket))];
-        let count = 1 + usize::from(other.is_some());
-        match poll(&mut polled[..count], Some(&timeout)) {
+        let mut polled: SmallVec<[PollFd<'_>; 3]> =
+            iter::once(self.socket.as_fd()).chain(others).map(readable).collect();
+        match poll(&mut polled, Some(&timeout)) {
             Ok(_) => Ok(polled[0].revents() == PollFlags::ERR),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(errno) => Err(Error::System { call: "poll", errno: errno.into() }),

@@ -7,8 +7,8 @@
 //!                                                              that seals for it: Alarm
 //! ```
 //! A reader that waits looks after what is sealed and did not all leave, too: answers to key
-//! updates, and what was written and not flushed. So two tasks may wait for the writing side
-//! (`tasks.rs`).
+//! updates, and what was written and not flushed; a write that leaves something wakes it. So two
+//! tasks may wait for the writing side (`tasks.rs`).
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -252,10 +252,14 @@ impl AsyncRead for AsyncTlsStream {
                     return Poll::Ready(Ok(()));
                 }
             }
-            if this.stream.link().wants(Wants::ANY)
-                && this.poll_news(Half::Reading, context)?.is_ready()
-            {
-                this.stream.link().tend();
+            let link = this.stream.link();
+            if link.wants(Wants::ANY) {
+                if this.poll_news(Half::Reading, context)?.is_ready() {
+                    this.stream.link().tend();
+                    continue;
+                }
+            } else if !link.tasks.enlist(Half::Reading, context) || link.wants(Wants::ANY) {
+                // From now on it is woken by whoever leaves something behind.
                 continue;
             }
             let incoming = this.stream.halves().0.incoming();

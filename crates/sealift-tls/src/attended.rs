@@ -71,20 +71,16 @@ impl<T> Attended<T> {
     }
 
     /// Has `work` do what is wanted, if nobody has the lock; says whether something is left that
-    /// only time brings, or its holder does. After an error nothing is wanted any more.
-    pub(crate) fn tend<E>(&self, mut work: impl FnMut(&mut T) -> Result<(), E>) -> bool {
+    /// only time brings, or its holder does.
+    pub(crate) fn tend(&self, mut work: impl FnMut(&mut T)) -> bool {
         loop {
             let before = self.wants.load(Ordering::SeqCst);
             if before & WANTS == 0 {
                 return false;
             }
             let Some(mut held) = self.try_lock() else { return true };
-            let done = work(&mut held);
+            work(&mut held);
             drop(held);
-            if done.is_err() {
-                self.take_want(u8::MAX);
-                return false;
-            }
             if self.wants.load(Ordering::SeqCst) == before {
                 return true;
             }
@@ -94,8 +90,6 @@ impl<T> Attended<T> {
 
 #[cfg(all(test, loom))]
 mod loom_models {
-    use std::convert::Infallible;
-
     use loom::sync::Arc;
 
     use super::*;
@@ -112,7 +106,6 @@ mod loom_models {
             }
             // Others may come between that and the lock's end.
             attended.is_wanted(WANTS[0]);
-            Ok::<(), Infallible>(())
         });
     }
 

@@ -42,6 +42,7 @@ mod async_handshake;
 mod async_stream;
 mod attended;
 mod begun;
+mod bell;
 mod builder;
 mod bulk;
 mod control;

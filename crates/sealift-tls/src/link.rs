@@ -7,16 +7,23 @@
 //! 1. The reading half never waits for the lock: a writer may hold it as long as the peer does not
 //!    read, and the peer may not read before this side does. It leaves a want, and tries.
 //! 2. Whoever gives the lock up looks at the wants afterwards: `attended.rs`.
-//! 3. The first error that is fatal to both halves is kept.
+//! 3. Whoever leaves something unsent wants it sent, and rings; whoever waits to read hears it, and
+//!    sees to it: a thread by the bell (`bell.rs`), a task because it enlists before it waits
+//!    (`tasks.rs`). That is asked where a call gives the lock up, and nowhere else.
+//! 4. What is to be told is told when the lock is given up: a waker is others' code, which may ask
+//!    for the lock.
+//! 5. The first error that is fatal to both halves is kept.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
+use sealift_io::Receiver;
 
 use crate::attended::Attended;
+use crate::bell::Bell;
 use crate::error::{Error, Result};
 use crate::holders::Holder;
 use crate::inflow;
@@ -24,7 +31,7 @@ use crate::ktls::Makers;
 use crate::outgoing::Outgoing;
 use crate::secrets::Secrets;
 use crate::speaker::Negotiated;
-use crate::stats::Stats;
+use crate::stats::{Opened, Stats};
 use crate::sync::{Mutex, MutexGuard};
 #[cfg(feature = "tokio")]
 use crate::tasks::Tasks;
@@ -53,17 +60,14 @@ impl Wants {
     pub(crate) const ANY: u8 = 7;
 }
 
-/// The reading half's counts, as last published.
-#[derive(Debug, Default)]
-struct Opened {
-    records: AtomicU64,
-    bytes: AtomicU64,
-    direct_records: AtomicU64,
-    staged_bytes: AtomicU64,
-    key_updates: AtomicU64,
-    reopened_records: AtomicU64,
-    received_bytes: AtomicU64,
-    receives: AtomicU64,
+/// What those who wait are to be told (invariant 4).
+struct Tidings;
+
+impl Tidings {
+    /// Something is left for them to see to (invariant 3).
+    const LEFT: u8 = 1;
+    /// The writing side has got on, or failed.
+    const GOT_ON: u8 = 2;
 }
 
 /// Shared by the halves of one stream.
@@ -74,6 +78,8 @@ pub(crate) struct Link {
     failure: OnceLock<Error>,
     /// KeyUpdates that this side asked for, and has not received.
     awaited_updates: AtomicU64,
+    tidings: AtomicU8,
+    bell: Bell,
     opened: Opened,
     pub(crate) negotiated: Negotiated,
     pub(crate) makers: Makers,
@@ -100,6 +106,8 @@ impl Link {
             secrets: Mutex::new(secrets),
             failure: OnceLock::new(),
             awaited_updates: AtomicU64::new(0),
+            tidings: AtomicU8::new(0),
+            bell: Bell::new(),
             opened: Opened::default(),
             negotiated,
             makers,
@@ -110,15 +118,19 @@ impl Link {
         })
     }
 
-    /// Runs `work` on the writing side, then does what was wanted meanwhile (invariant 2).
+    /// Runs `work` on the writing side, then does what was wanted meanwhile (invariant 2), and
+    /// leaves what did not leave to those who wait (invariant 3).
     pub(crate) fn with_outflow<R>(&self, work: impl FnOnce(&mut Outgoing) -> R) -> R {
         let mut outflow = self.outflow.lock();
         let done = work(&mut outflow);
+        outflow.leave(self);
         let is_stuck = outflow.is_stuck();
         drop(outflow);
         // A socket that had no room just now has none yet.
         if !is_stuck || self.wants(Wants::ANSWER | Wants::REFUSAL) {
             self.tend();
+        } else {
+            self.tell();
         }
         done
     }
@@ -126,15 +138,15 @@ impl Link {
     /// Does what is wanted of the writing side, if nobody is at it; says whether something is left
     /// that only time brings. A task that waits to write is told what it brought.
     pub(crate) fn tend(&self) -> bool {
-        // An error shows at the next write, and nothing else is left to do.
-        self.outflow.tend(|outflow| {
+        let is_left = self.outflow.tend(|outflow| {
             let standing = outflow.standing();
-            let tended = outflow.tend(self);
-            if tended.is_err() || outflow.standing() < standing {
-                self.wake_tasks();
+            // An error shows at the next write.
+            if outflow.tend(self).is_err() || outflow.standing() < standing {
+                self.note(Tidings::GOT_ON);
             }
-            tended
-        })
+        });
+        self.tell();
+        is_left
     }
 
     /// Does what is wanted, and says what a reader waits for beside the peer, and until when: the
@@ -159,6 +171,27 @@ impl Link {
         }
     }
 
+    /// Waits until `receiver` may have something, or `news` is readable, or something is left to
+    /// see to; as [`Receiver::wait_readable_or`].
+    pub(crate) fn wait(
+        &self,
+        receiver: &Receiver,
+        news: Option<BorrowedFd<'_>>,
+        until: Instant,
+    ) -> sealift_io::Result<bool> {
+        let now = Instant::now();
+        if now >= until {
+            return Err(sealift_io::Error::Deadline { in_flight: 0 });
+        }
+        let bell = self.bell.listen();
+        // What was left before is not rung for again, and one without a bell looks by itself.
+        let is_left = self.wants(Wants::ANY) || bell.is_none();
+        let until = if is_left { until.min(now + TEND_EVERY) } else { until };
+        let waited = receiver.wait_readable_or(news.into_iter().chain(bell), until);
+        self.bell.hush();
+        waited
+    }
+
     /// Has the sender read the notifications that wake a reader. A writer at work reads them by
     /// itself; and what is in the error queue may be somebody else's.
     pub(crate) fn hear(&self) {
@@ -181,15 +214,21 @@ impl Link {
         self.me.clone() as _
     }
 
-    fn wake_tasks(&self) {
-        #[cfg(feature = "tokio")]
-        self.tasks.wake();
+    /// Notes what [is to be told](Link::tell).
+    fn note(&self, tidings: u8) {
+        self.tidings.fetch_or(tidings, Ordering::SeqCst);
     }
 
-    /// The same, by a thread that is none of this stream's.
-    fn stir_tasks(&self) {
+    /// Tells those who wait, by one who does not have the writing side, or no longer (invariant 4).
+    fn tell(&self) {
+        let tidings = self.tidings.swap(0, Ordering::SeqCst);
+        if tidings & Tidings::LEFT != 0 {
+            self.bell.ring();
+        }
         #[cfg(feature = "tokio")]
-        self.tasks.stir();
+        if tidings != 0 {
+            self.tasks.wake();
+        }
     }
 
     /// Held for a moment only.
@@ -199,7 +238,9 @@ impl Link {
 
     /// Leaves a want.
     pub(crate) fn want(&self, want: u8) {
-        self.outflow.want(want);
+        if self.outflow.want(want) && want == Wants::PUMP {
+            self.note(Tidings::LEFT);
+        }
     }
 
     pub(crate) fn wants(&self, want: u8) -> bool {
@@ -233,6 +274,7 @@ impl Link {
         if !self.set_failure(error) {
             return;
         }
+        self.tell();
         match (self.outflow_soon(), error.alert()) {
             (Some(mut outflow), Some(alert)) => {
                 // The peer may be gone.
@@ -244,18 +286,19 @@ impl Link {
         self.tend();
     }
 
-    /// As [`fail`](Link::fail), by one who has the writing side, and left nothing of it.
+    /// As [`fail`](Link::fail), by one who has the writing side, and left nothing of it; others are
+    /// told when it is given up.
     pub(crate) fn fail_outflow(&self, error: &Error) {
         if self.set_failure(error) {
             let _ = shutdown(&*self.socket, Shutdown::Both);
         }
     }
 
-    /// Keeps the first error, and tells the tasks; false if it is not the first.
+    /// Keeps the first error, which is to be told; false if it is not the first.
     fn set_failure(&self, error: &Error) -> bool {
         let is_first = self.failure.set(error.clone()).is_ok();
         if is_first {
-            self.wake_tasks();
+            self.note(Tidings::GOT_ON);
         }
         is_first
     }
@@ -289,33 +332,15 @@ impl Link {
     }
 
     pub(crate) fn publish(&self, counts: &inflow::Counts, receives: u64) {
-        let opened = &self.opened;
-        // Relaxed: they are figures, and nothing is concluded from them.
-        opened.records.store(counts.records, Ordering::Relaxed);
-        opened.bytes.store(counts.bytes, Ordering::Relaxed);
-        opened.direct_records.store(counts.direct_records, Ordering::Relaxed);
-        opened.staged_bytes.store(counts.staged_bytes, Ordering::Relaxed);
-        opened.key_updates.store(counts.key_updates, Ordering::Relaxed);
-        opened.reopened_records.store(counts.reopened_records, Ordering::Relaxed);
-        opened.received_bytes.store(counts.received_bytes, Ordering::Relaxed);
-        opened.receives.store(receives, Ordering::Relaxed);
+        self.opened.publish(counts, receives);
     }
 
-    /// The figures so far. Waits for a writer that is at work.
+    /// The figures so far. Waits for a writer that is at work, and sees to what one left before.
     pub(crate) fn stats(&self) -> Stats {
-        let opened = &self.opened;
-        let counts = inflow::Counts {
-            records: opened.records.load(Ordering::Relaxed),
-            bytes: opened.bytes.load(Ordering::Relaxed),
-            direct_records: opened.direct_records.load(Ordering::Relaxed),
-            staged_bytes: opened.staged_bytes.load(Ordering::Relaxed),
-            key_updates: opened.key_updates.load(Ordering::Relaxed),
-            reopened_records: opened.reopened_records.load(Ordering::Relaxed),
-            received_bytes: opened.received_bytes.load(Ordering::Relaxed),
-        };
+        self.tend();
         let (sealed, sealing, sender) = self
             .with_outflow(|outflow| (outflow.counts(), outflow.offload(), outflow.sender_stats()));
-        let receives = opened.receives.load(Ordering::Relaxed);
+        let (counts, receives) = self.opened.last();
         Stats::new(self.makers.clone(), &sealed, &counts, receives, sealing, sender)
     }
 }
@@ -327,10 +352,13 @@ impl Holder for Link {
         let Some(mut outflow) = self.outflow.try_lock() else { return true };
         let standing = outflow.standing();
         let still_holds = outflow.reap();
-        if outflow.standing() < standing {
-            self.stir_tasks();
-        }
+        let has_got_on = outflow.standing() < standing;
         drop(outflow);
+        if has_got_on {
+            // This thread is none of the stream's.
+            #[cfg(feature = "tokio")]
+            self.tasks.stir();
+        }
         self.tend();
         still_holds
     }

@@ -203,14 +203,19 @@ impl Outflow {
             true => Err(Error::Deadline),
             false => self.hand_over(link, deadline),
         };
-        self.list(link);
         match handed_over {
-            // It is sealed, or begun, so it is written: the next call sees to its leaving.
-            Err(Error::Deadline) => {
-                link.want(Wants::PUMP);
-                Ok(())
-            }
+            // It is sealed, or begun, so it is written: others see to its leaving.
+            Err(Error::Deadline) => Ok(()),
             outcome => outcome,
+        }
+    }
+
+    /// Leaves what did not leave to others, when the writing side is given up: the records to those
+    /// who wait, and the frames to who needs one.
+    pub(crate) fn leave(&mut self, link: &Link) {
+        self.list(link);
+        if self.sender.is_some() && !self.is_handed_over() {
+            link.want(Wants::PUMP);
         }
     }
 
@@ -290,8 +295,15 @@ impl Outflow {
         self.update_key(link, false)
     }
 
+    /// Seals a KeyUpdate with the old key, which asks for the peer's, and goes on with the new one.
+    pub(crate) fn request_key_update(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        link.check()?;
+        self.wait_for_place(link, deadline)?;
+        self.update_key(link, true)
+    }
+
     /// Seals a KeyUpdate with the old key, and goes on with the new one.
-    pub(crate) fn update_key(&mut self, link: &Link, request: bool) -> Result<()> {
+    fn update_key(&mut self, link: &Link, request: bool) -> Result<()> {
         if !self.sealing.layout().is_tls13() {
             return Err(Error::Caller { what: "only TLS 1.3 has key updates" });
         }
@@ -318,7 +330,8 @@ impl Outflow {
 
     /// Does what the reading side wants, as far as there is room.
     pub(crate) fn tend(&mut self, link: &Link) -> Result<()> {
-        if self.sender.is_none() {
+        // What is sent no more is wanted no more.
+        if self.sender.as_ref().is_none_or(|sender| sender.fault().is_some()) {
             link.take_want(Wants::ANY);
         }
         if !link.wants(Wants::ANY) {

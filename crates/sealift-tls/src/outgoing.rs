@@ -63,9 +63,9 @@ impl Outgoing {
         whoever!(self, outflow => outflow.write_owned(link, bytes, deadline))
     }
 
-    /// See [`Outflow::update_key`].
-    pub(crate) fn update_key(&mut self, link: &Link, request: bool) -> Result<()> {
-        whoever!(self, outflow => outflow.update_key(link, request))
+    /// See [`Outflow::request_key_update`].
+    pub(crate) fn request_key_update(&mut self, link: &Link, deadline: Instant) -> Result<()> {
+        whoever!(self, outflow => outflow.request_key_update(link, deadline))
     }
 
     /// See [`Outflow::send_last`].
@@ -95,11 +95,6 @@ impl Outgoing {
     /// See [`Outflow::tend`].
     pub(crate) fn tend(&mut self, link: &Link) -> Result<()> {
         whoever!(self, outflow => outflow.tend(link))
-    }
-
-    /// See [`Outflow::wait_for_place`].
-    pub(crate) fn wait_for_place(&mut self, link: &Link, deadline: Instant) -> Result<()> {
-        whoever!(self, outflow => outflow.wait_for_place(link, deadline))
     }
 
     /// See [`Outflow::flush`].
@@ -177,6 +172,11 @@ impl Outgoing {
             Self::Here(outflow) => outflow.is_idle(),
             Self::Kernel(_) => true,
         }
+    }
+
+    /// See [`Outflow::leave`].
+    pub(crate) fn leave(&mut self, link: &Link) {
+        whoever!(self, outflow => outflow.leave(link));
     }
 
     /// See [`Outflow::is_stuck`].

@@ -202,10 +202,10 @@ impl TlsReader {
             let (news, until) = self.link.news(deadline);
             self.is_dry = true;
             let Some(room) = self.incoming.room() else {
-                match self.receiver.wait_readable(until) {
+                match self.link.wait(&self.receiver, None, until) {
                     Err(sealift_io::Error::Deadline { .. }) if until < deadline => continue,
                     Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
-                    Ok(()) => return Ok(Some(0)),
+                    Ok(_) => return Ok(Some(0)),
                 }
             };
             let room_bytes = room.len();
@@ -221,7 +221,7 @@ impl TlsReader {
                 }
                 Ok(None) => {
                     self.incoming.rest();
-                    self.receiver.wait_readable_or(news, until)
+                    self.link.wait(&self.receiver, news, until)
                 }
                 Err(error) => Err(error),
             };
@@ -314,7 +314,8 @@ impl TlsWriter {
     }
 
     /// When a write gives up with [`Error::Deadline`]; never, unless set. What it had sealed by
-    /// then counts as written, and leaves with the next call of either half.
+    /// then counts as written, and leaves with the next call of either half, or while a
+    /// reader waits.
     pub fn set_write_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = or_never(deadline);
     }
@@ -411,6 +412,7 @@ impl TlsWriter {
     /// it is with this system's kernel, and the end of the stream. The number of a connection that
     /// is gone stays; `None` if it is not known, as of a stream that is closed.
     pub fn unacknowledged_bytes(&self) -> Option<usize> {
+        self.link.tend();
         self.link.with_outflow(|outflow| outflow.unacknowledged_bytes())
     }
 
@@ -452,9 +454,7 @@ impl TlsWriter {
     pub fn request_key_update(&mut self) -> Result<()> {
         let deadline = self.deadline;
         self.link.with_outflow(|outflow| {
-            self.link.check()?;
-            outflow.wait_for_place(&self.link, deadline)?;
-            outflow.update_key(&self.link, true)?;
+            outflow.request_key_update(&self.link, deadline)?;
             self.link.await_update();
             Ok(())
         })

@@ -1,6 +1,7 @@
 //! The counters of a stream: what a user cannot see they cannot trust.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sealift_crypto::EngineStats;
 use serde::Serialize;
@@ -128,6 +129,47 @@ impl Stats {
     /// unless that was the kernel's, and once more if it was staged.
     pub fn copies_per_byte_opened(&self) -> f64 {
         touches(self.makers.opening, self.bytes_opened, self.bytes_staged)
+    }
+}
+
+/// The reading half's counts, as last published.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    direct_records: AtomicU64,
+    staged_bytes: AtomicU64,
+    key_updates: AtomicU64,
+    reopened_records: AtomicU64,
+    received_bytes: AtomicU64,
+    receives: AtomicU64,
+}
+
+impl Opened {
+    pub(crate) fn publish(&self, counts: &inflow::Counts, receives: u64) {
+        // Relaxed: they are figures, and nothing is concluded from them.
+        self.records.store(counts.records, Ordering::Relaxed);
+        self.bytes.store(counts.bytes, Ordering::Relaxed);
+        self.direct_records.store(counts.direct_records, Ordering::Relaxed);
+        self.staged_bytes.store(counts.staged_bytes, Ordering::Relaxed);
+        self.key_updates.store(counts.key_updates, Ordering::Relaxed);
+        self.reopened_records.store(counts.reopened_records, Ordering::Relaxed);
+        self.received_bytes.store(counts.received_bytes, Ordering::Relaxed);
+        self.receives.store(receives, Ordering::Relaxed);
+    }
+
+    /// The counts, and how often the kernel was asked.
+    pub(crate) fn last(&self) -> (inflow::Counts, u64) {
+        let counts = inflow::Counts {
+            records: self.records.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            direct_records: self.direct_records.load(Ordering::Relaxed),
+            staged_bytes: self.staged_bytes.load(Ordering::Relaxed),
+            key_updates: self.key_updates.load(Ordering::Relaxed),
+            reopened_records: self.reopened_records.load(Ordering::Relaxed),
+            received_bytes: self.received_bytes.load(Ordering::Relaxed),
+        };
+        (counts, self.receives.load(Ordering::Relaxed))
     }
 }
 

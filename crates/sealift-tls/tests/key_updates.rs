@@ -183,7 +183,7 @@ fn tls_1_2_gives_back_what_a_key_may_not_seal() {
 
 /// What we asked for is no flood, however often we do and however little there is to read.
 fn answers_that_were_asked_for_are_suffered() {
-    let (mut near, far) = both_ours();
+    let (mut near, far) = kit_and_ours();
     let (mut reader, _writer) = far.split();
     let reading = thread::spawn(move || {
         let mut into = [0; 1];

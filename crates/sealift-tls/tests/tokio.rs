@@ -12,12 +12,13 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use sealift_io::{Backend, Policy};
 use sealift_tls::sealift_crypto::{Coprocessor, Crash};
-use sealift_tls::{AsyncTlsStream, Error, TlsStream, rustls};
+use sealift_tls::{AsyncTlsStream, Bytes, Error, TlsStream, rustls};
 use support::ends::{narrow_tcp_pair, tasks_and_theirs_over};
 use support::engines::{Telltale, sound};
 use support::puppet::Puppet;
@@ -231,6 +232,43 @@ async fn a_write_waits_for_a_peer_that_does_not_read_and_may_be_dropped() {
         assert!(written.is_ok(), "{backend}: {:?}", ours.stream().stats());
         timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
         assert!(reading.join().unwrap() == sent, "{backend}");
+    }
+}
+
+/// The future is dropped, and with it what was not taken; the rest leaves while a task reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dropped_gift_left_behind_leaves_while_a_task_reads() {
+    let authority = Authority::new();
+    for sealer in sound("what_a_dropped_gift_left_behind_leaves_while_a_task_reads") {
+        let _telltale = Telltale(sealer.name.into(), 4);
+        let (near, far) = tcp_pair();
+        set_socket_send_buffer_size(&near, 64 << 10).unwrap();
+        set_socket_recv_buffer_size(&far, 64 << 10).unwrap();
+        let server = authority.server(&case_tls13());
+        let (read, go) = mpsc::channel();
+        let theirs = thread::spawn(move || {
+            let mut theirs = Theirs::server(far, server);
+            theirs.socket.set_read_timeout(Some(SOON)).unwrap();
+            let count: usize = go.recv().unwrap();
+            let mut into = vec![0; count];
+            theirs.read_exact(&mut into).unwrap();
+            theirs.write_all(b"!").unwrap();
+            into
+        });
+        let (builder, client) =
+            (sealer.give(TlsStream::builder(), 4), authority.client(&case_tls13()));
+        let ours = AsyncTlsStream::connect(builder, near, client, name(), deadline(20));
+        let mut ours = ours.await.unwrap();
+        let sent = pattern(20 << 20, 4);
+        let mut rest = Bytes::from(sent.clone());
+        let given = poll_fn(|context| ours.poll_send_owned(context, &mut rest));
+        let late = Duration::from_millis(100);
+        assert!(timeout(late, given).await.is_err(), "{}: it has room for everything", sealer.name);
+        let taken = sent.len() - rest.len();
+        read.send(taken).unwrap();
+        let answer = timeout(SOON, ours.read(&mut [0; 1])).await;
+        assert_eq!(answer.unwrap().unwrap(), 1, "{}", sealer.name);
+        assert!(theirs.join().unwrap() == sent[..taken], "{}", sealer.name);
     }
 }
 

@@ -5,11 +5,11 @@
 
 mod support;
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use sealift_io::{Backend, Policy, Pool, unacknowledged_bytes};
-use sealift_tls::sealift_crypto::{Coprocessor, Crash};
+use sealift_tls::sealift_crypto::{Coprocessor, Crash, Inline};
 use sealift_tls::{AsyncTlsStream, TlsStream, TlsStreamBuilder};
 use support::ends::{narrow_tcp_pair, tasks_and_theirs_over};
 use support::{Theirs, case_tls13, deadline};
@@ -129,6 +129,35 @@ async fn a_reader_that_sends_what_was_left_wakes_the_writer() {
     }
 }
 
+/// A writer that returns, and leaves what it gave away to others, tells the reader, which has
+/// nothing to do so far.
+#[tokio::test]
+async fn a_writer_that_leaves_something_behind_wakes_the_reader() {
+    for backend in BACKENDS {
+        let builder = alone(TlsStream::builder().backend(backend)).sealing_engine(Inline::new());
+        let (mut ours, theirs, _socket) = ours_and_theirs(builder).await;
+        let (reader, waker) = Sleeper::new();
+        assert!(poll_read(&mut ours, &waker).is_pending(), "{backend}");
+        let mut rest = vec![1; 500_000].into();
+        let given = ours.poll_send_owned(&mut Context::from_waker(Waker::noop()), &mut rest);
+        assert!(matches!(given, Poll::Ready(Ok(()))), "{backend}: {given:?}");
+        assert!(reader.woken() > 0, "{backend}");
+        let there = thread::spawn(move || read_all(theirs, 500_000));
+        while !there.is_finished() {
+            if reader.woken() > 0 {
+                assert!(poll_read(&mut ours, &waker).is_pending(), "{backend}");
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        there.join().unwrap();
+    }
+}
+
+fn read_all(mut theirs: Theirs, count: usize) {
+    theirs.socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    theirs.read_exact(&mut vec![0; count]).unwrap();
+}
+
 /// A stream on another thread runs out of frames, and takes back what this one needs no more.
 #[tokio::test]
 async fn a_stream_that_takes_frames_back_wakes_the_writer_that_waits_for_them() {
@@ -140,19 +169,58 @@ async fn a_stream_that_takes_frames_back_wakes_the_writer_that_waits_for_them() 
     assert_eq!(writer.woken(), 0);
     let is_woken = || writer.0.load(Ordering::SeqCst) > 0;
     thread::scope(|scope| {
-        scope.spawn(|| {
-            // Nobody reads it: it takes frames until few are left.
-            let builder = builder.frames_in_flight(1000);
-            let (mut greedy, _theirs) = support::ends::ours_and_theirs(builder, &case_tls13());
-            let (block, late) = (vec![1; 1 << 20], deadline(20));
-            while !is_woken() {
-                assert!(Instant::now() < late, "{}", greedy.stats());
-                greedy.set_write_deadline(Some(Instant::now() + PAUSE));
-                let _ = greedy.write(&block);
-            }
-        });
+        scope.spawn(|| take_many_frames(builder, is_woken));
     });
     assert_eq!(writer.woken(), 1, "{}", ours.stream().stats());
+}
+
+/// Another stream, which nobody reads: it takes frames until that is enough.
+fn take_many_frames(builder: TlsStreamBuilder, is_enough: impl Fn() -> bool) {
+    let builder = builder.frames_in_flight(1000);
+    let (mut greedy, _theirs) = support::ends::ours_and_theirs(builder, &case_tls13());
+    let (block, late) = (vec![1; 1 << 20], deadline(20));
+    while !is_enough() {
+        assert!(Instant::now() < late, "{}", greedy.stats());
+        greedy.set_write_deadline(Some(Instant::now() + PAUSE));
+        let _ = greedy.write(&block);
+    }
+}
+
+/// A stream, and the task that an executor polls there and then, on whatever thread wakes it.
+struct Eager {
+    ours: Mutex<AsyncTlsStream>,
+    polled: AtomicUsize,
+}
+
+impl Wake for Eager {
+    fn wake(self: Arc<Self>) {
+        // It asks for the writing side.
+        let _ = self.ours.lock().unwrap().stream().stats();
+        self.polled.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Nobody is woken by one who still has what the woken may ask for.
+#[tokio::test]
+async fn a_task_that_is_woken_may_be_polled_at_once() {
+    let builder = TlsStream::builder().backend(Backend::MsgZerocopy).policy(Policy::AlwaysZeroCopy);
+    let (mut ours, theirs, socket) = ours_and_theirs(builder.clone()).await;
+    let (writer, waker) = Sleeper::new();
+    fill(&mut ours, &socket, &writer, &waker).await;
+    let eager = Arc::new(Eager { ours: Mutex::new(ours), polled: AtomicUsize::new(0) });
+    let waker = Waker::from(eager.clone());
+    let mut context = Context::from_waker(&waker);
+    let written = Pin::new(&mut *eager.ours.lock().unwrap()).poll_write(&mut context, &[1; 100]);
+    assert!(written.is_pending(), "{written:?}");
+    take_all(&socket, &theirs);
+    let (done, greedy) = mpsc::channel();
+    let polled = eager.clone();
+    thread::spawn(move || {
+        take_many_frames(builder, || polled.polled.load(Ordering::SeqCst) > 0);
+        done.send(())
+    });
+    greedy.recv_timeout(Duration::from_secs(10)).expect("it waits for itself");
+    assert!(eager.polled.load(Ordering::SeqCst) > 0);
 }
 
 /// The reader meets a forged record; nobody else tells the writer.

@@ -255,15 +255,21 @@ impl KernelOutflow {
         }
     }
 
-    /// Sends a KeyUpdate under the old key, and gives the kernel the new one.
-    pub(crate) fn update_key(&mut self, link: &Link, request: bool) -> Result<()> {
+    /// Sends a KeyUpdate under the old key, which asks for the peer's, and gives the kernel the new
+    /// one.
+    pub(crate) fn request_key_update(&mut self, link: &Link, deadline: Instant) -> Result<()> {
         if !self.tls13 {
             return Err(Error::Caller { what: "only TLS 1.3 has key updates" });
         }
-        self.check(link)?;
-        match self.try_update_key(link, request)? {
-            true => Ok(()),
-            false => Err(Error::Deadline),
+        loop {
+            self.check(link)?;
+            if self.try_update_key(link, true)? {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Deadline);
+            }
+            self.await_room(deadline)?;
         }
     }
 
@@ -308,6 +314,13 @@ impl KernelOutflow {
         self.send_alert(description)
     }
 
+    /// See [`Outflow::leave`](crate::outflow::Outflow::leave): an alert that is owed.
+    pub(crate) fn leave(&mut self, link: &Link) {
+        if self.sender.is_some() && self.is_in_debt() {
+            link.want(Wants::PUMP);
+        }
+    }
+
     /// Whether an alert is owed.
     pub(crate) fn is_in_debt(&self) -> bool {
         self.owed.is_some()
@@ -325,7 +338,8 @@ impl KernelOutflow {
 
     /// Does what the reading side wants, as far as there is room.
     pub(crate) fn tend(&mut self, link: &Link) -> Result<()> {
-        if self.sender.is_none() {
+        // What is sent no more is wanted no more.
+        if self.sender.is_none() || self.fault.is_some() {
             link.take_want(Wants::ANY);
         }
         if !link.wants(Wants::ANY) {
@@ -346,15 +360,6 @@ impl KernelOutflow {
             link.want(Wants::PUMP);
         }
         Ok(())
-    }
-
-    /// Waits until there may be room.
-    pub(crate) fn wait_for_place(&mut self, link: &Link, deadline: Instant) -> Result<()> {
-        self.check(link)?;
-        match self.tls.wait(Way::Out, deadline) {
-            Err(sealift_io::Error::Deadline { .. }) => Err(Error::Deadline),
-            outcome => Ok(outcome?),
-        }
     }
 
     /// What was written is the kernel's, and its memory free; says how much that was since the last

@@ -57,10 +57,6 @@ impl Outflow {
                 bytes.advance(written);
             }
         }
-        if !self.is_handed_over() {
-            link.want(Wants::PUMP);
-        }
-        self.list(link);
         Ok(())
     }
 
