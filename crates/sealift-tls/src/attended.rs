@@ -94,24 +94,24 @@ mod loom_models {
 
     use super::*;
 
-    const WANTS: [u8; 2] = [1, 2];
+    const EACH: [u8; 2] = [1, 2];
 
     /// How often each of the wants was done.
-    type Done = [u32; WANTS.len()];
+    type Done = [u32; EACH.len()];
 
     fn tend(attended: &Attended<Done>) {
         attended.tend(|done| {
-            for (done, want) in done.iter_mut().zip(WANTS) {
+            for (done, want) in done.iter_mut().zip(EACH) {
                 *done += u32::from(attended.take_want(want));
             }
             // Others may come between that and the lock's end.
-            attended.is_wanted(WANTS[0]);
+            attended.is_wanted(EACH[0]);
         });
     }
 
     /// Some hold the lock for a moment each, while each of the others wants something once.
     fn want_among(holders: usize, wants: usize) {
-        let attended = Arc::new(Attended::new([0; WANTS.len()]));
+        let attended = Arc::new(Attended::new([0; EACH.len()]));
         let spawn = |work: fn(&Attended<Done>, u8), want| {
             let attended = attended.clone();
             loom::thread::spawn(move || {
@@ -121,9 +121,13 @@ mod loom_models {
         };
         let holders = (0..holders).map(|_| spawn(|attended, _| drop(attended.lock()), 0));
         let threads: Vec<_> = holders
-            .chain(WANTS[1..wants].iter().map(|want| spawn(Attended::want, *want)))
+            .chain(
+                EACH[1..wants]
+                    .iter()
+                    .map(|want| spawn(|attended, want| _ = attended.want(want), *want)),
+            )
             .collect();
-        attended.want(WANTS[0]);
+        attended.want(EACH[0]);
         tend(&attended);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         let done = attended.lock()[..wants].to_vec();
@@ -134,14 +138,14 @@ mod loom_models {
     #[test]
     fn loom_what_is_wanted_again_meanwhile_is_done_again() {
         loom::model(|| {
-            let attended = Arc::new(Attended::new([0; WANTS.len()]));
-            attended.want(WANTS[0]);
+            let attended = Arc::new(Attended::new([0; EACH.len()]));
+            attended.want(EACH[0]);
             let other = attended.clone();
             let other = loom::thread::spawn(move || tend(&other));
-            attended.want(WANTS[0]);
+            attended.want(EACH[0]);
             tend(&attended);
             other.join().unwrap();
-            assert!(!attended.is_wanted(WANTS[0]), "the second is left");
+            assert!(!attended.is_wanted(EACH[0]), "the second is left");
         });
     }
 

@@ -236,21 +236,15 @@ impl TlsStreamBuilder {
         if frames.pool().stats().frame_bytes < MOST_OVERHEAD_BYTES + self.pad_to_bytes {
             return Err(Error::Caller { what: "the pool's frames have no room for a record" });
         }
-        let engines = Engines {
-            sealing: self.sealer.as_ref().map(Entrusted::take).transpose()?,
-            opening: self.opening_engine.as_ref().map(Entrusted::take).transpose()?,
-        };
-        if engines.have_jobs() {
-            return Err(IS_BUSY);
-        }
         let only_here = match () {
-            () if engines.is_any() => Some(OnlyHere::Engine),
+            () if self.has_engine() => Some(OnlyHere::Engine),
             () if self.pad_to_bytes > 1 => Some(OnlyHere::Padding),
             () => None,
         };
         let offer = Offer::new(self.ktls, only_here, &socket)?;
         let sender = self.sender_builder()?.build(socket)?;
         let receiver = Receiver::sharing(sender.socket().clone())?;
+        let engines = self.take_engines()?;
         let parts = Parts {
             sender,
             receiver,
@@ -262,6 +256,23 @@ impl TlsStreamBuilder {
             pad_to_bytes: self.pad_to_bytes,
         };
         Ok(Box::new(Begun { handshake: Handshake::new(speaker), parts }))
+    }
+
+    fn has_engine(&self) -> bool {
+        self.sealer.is_some() || self.opening_engine.is_some()
+    }
+
+    /// Takes the engines from the builder and its clones: nothing may fail behind this that leaves
+    /// no handshake, or they would be lost to the next stream.
+    fn take_engines(&self) -> Result<Engines> {
+        let engines = Engines {
+            sealing: self.sealer.as_ref().map(Entrusted::take).transpose()?,
+            opening: self.opening_engine.as_ref().map(Entrusted::take).transpose()?,
+        };
+        if engines.have_jobs() {
+            return Err(IS_BUSY);
+        }
+        Ok(engines)
     }
 
     fn sender_builder(&self) -> Result<SenderBuilder> {

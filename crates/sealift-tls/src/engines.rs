@@ -53,10 +53,6 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
-    pub(crate) fn is_any(&self) -> bool {
-        self.sealing.is_some() || self.opening.is_some()
-    }
-
     /// Whether somebody else has work in them.
     pub(crate) fn have_jobs(&self) -> bool {
         let sealing = self.sealing.as_ref().map_or(0, Sealer::in_flight);

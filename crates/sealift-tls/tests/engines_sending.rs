@@ -21,11 +21,11 @@ use sealift_crypto::{
     Coprocessor, Engine, Inline, Job, Key, Limits, Nonce, Payload, Stopped, Suite, Unit,
 };
 use sealift_io::Pool;
-use sealift_tls::{Bytes, Error, Frame, Latency, TlsStream, TlsStreamBuilder, rustls};
+use sealift_tls::{Bytes, Error, Frame, Ktls, Latency, TlsStream, TlsStreamBuilder, rustls};
 use support::ends::ours_and_theirs;
 use support::engines::{Sealer, Telltale, seeds, sound, unsound};
 use support::puppet::{Puppet, Strings};
-use support::{Authority, Case, case_tls12, case_tls13, cases, deadline, name, pattern};
+use support::{Authority, Case, case_tls12, case_tls13, cases, deadline, name, pattern, tcp_pair};
 
 /// A stream, and what the other end will have read by its end.
 fn ours_and_reading(
@@ -396,4 +396,21 @@ fn an_engine_with_somebodys_jobs_in_it_is_refused() {
     let builder = TlsStream::builder().sealing_engine(engine);
     let refused = builder.connect(near, client, name(), deadline(5)).unwrap_err();
     assert!(matches!(refused, Error::Caller { .. }), "{refused}");
+}
+
+/// What fails before the handshake takes no engine along: the next stream has it.
+#[test]
+fn a_stream_that_cannot_begin_leaves_the_engine_to_the_next() {
+    let (authority, case) = (Authority::new(), case_tls13());
+    let builder = TlsStream::builder().sealing_engine(Inline::new()).opening_engine(Inline::new());
+    let client = authority.client(&case);
+    let kernel_too = builder.clone().ktls(Ktls::On);
+    let refused = kernel_too.connect(tcp_pair().0, client.clone(), name(), deadline(20));
+    assert!(matches!(refused, Err(Error::Caller { .. })), "{refused:?}");
+    let (near, far) = tcp_pair();
+    let server = authority.server(&case);
+    let theirs = thread::spawn(move || Theirs::server(far, server));
+    let ours = builder.connect(near, client, name(), deadline(20)).unwrap();
+    assert!(ours.stats().sealing.is_some_and(|sealing| sealing.engine == "inline"));
+    drop(theirs.join().unwrap());
 }
