@@ -510,9 +510,19 @@ impl Outflow {
     /// Waits until everything written before has left this machine's memory.
     pub(crate) fn flush(&mut self, link: &Link, deadline: Instant) -> Result<Tally> {
         self.settle(link, deadline)?;
-        let tally = self.sender()?.flush(deadline)?;
-        self.drain();
-        Ok(tally)
+        loop {
+            link.check()?;
+            // The reading half may end the connection, and the kernel hold what it has for as long.
+            let soon = deadline.min(Instant::now() + LOOK_UP_EVERY);
+            match self.sender()?.flush(soon) {
+                Err(sealift_io::Error::Deadline { .. }) if soon < deadline => {}
+                flushed => {
+                    let tally = flushed?;
+                    self.drain();
+                    return Ok(tally);
+                }
+            }
+        }
     }
 
     /// Waits until the kernel has everything written before.

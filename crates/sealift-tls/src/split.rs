@@ -351,9 +351,12 @@ impl TlsWriter {
         slices: &[IoSlice<'_>],
         deadline: Instant,
     ) -> Result<usize> {
-        let written = outflow.write(&self.link, slices, deadline);
-        // The reading half may have found the reason meanwhile.
-        written.map_err(|error| self.link.check().err().unwrap_or(error))
+        outflow.write(&self.link, slices, deadline).map_err(|error| self.reason(error))
+    }
+
+    /// Why a call failed: the reading half may have found the reason meanwhile.
+    fn reason(&self, error: Error) -> Error {
+        self.link.check().err().unwrap_or(error)
     }
 
     /// Sends `range` of a file, or as much of it as the file has, and says how much that was: less
@@ -370,9 +373,9 @@ impl TlsWriter {
         let deadline = self.deadline;
         self.link.with_outflow(|outflow| {
             let sent = outflow.write_file(&self.link, file.as_fd(), range, deadline);
-            sent.map_err(|Unfinished { sent, error }| {
-                let error = self.link.check().err().unwrap_or(error);
-                Unfinished { sent, error }
+            sent.map_err(|Unfinished { sent, error }| Unfinished {
+                sent,
+                error: self.reason(error),
             })
         })
     }
@@ -392,7 +395,7 @@ impl TlsWriter {
         let (mut rest, deadline) = (bytes.into(), self.deadline);
         let taken =
             self.link.with_outflow(|outflow| outflow.write_owned(&self.link, &mut rest, deadline));
-        taken.map_err(|error| Refused { rest, error: self.link.check().err().unwrap_or(error) })
+        taken.map_err(|error| Refused { rest, error: self.reason(error) })
     }
 
     /// Waits until the kernel has let go of the memory of everything written before; says how much
@@ -403,7 +406,8 @@ impl TlsWriter {
     /// # Errors
     /// What ended the connection; [`Error::Deadline`]; [`Error::Closed`].
     pub fn flush(&mut self, deadline: Instant) -> Result<Tally> {
-        self.link.with_outflow(|outflow| outflow.flush(&self.link, deadline))
+        let flushed = self.link.with_outflow(|outflow| outflow.flush(&self.link, deadline));
+        flushed.map_err(|error| self.reason(error))
     }
 
     /// The bytes of sealed records that this system's kernel has and the peer's has not
@@ -435,14 +439,15 @@ impl TlsWriter {
     /// # Errors
     /// What ended the connection before; [`Error::Closed`] if this did.
     pub fn close(&mut self, deadline: Instant) -> Result<Closed> {
-        let ending = self.link.with_outflow(|outflow| outflow.close(&self.link, deadline))?;
+        let ending = self.link.with_outflow(|outflow| outflow.close(&self.link, deadline));
+        let ending = ending.map_err(|error| self.reason(error))?;
         let (closed, bulk) = (ending.sender, ending.bulk);
         Ok(Closed {
             aborted: closed.aborted || bulk.unsent > 0,
             unacknowledged_bytes: closed.unacknowledged_bytes,
             unsent: bulk.unsent,
             quarantined: closed.quarantined + bulk.held,
-            error: closed.error.map(Error::from),
+            error: closed.error.map(|error| self.reason(error.into())),
             stats: self.link.stats(),
         })
     }
@@ -478,7 +483,8 @@ impl io::Write for TlsWriter {
     /// Waits until the kernel has taken everything written before, which it mostly has already.
     fn flush(&mut self) -> io::Result<()> {
         let deadline = self.deadline;
-        Ok(self.link.with_outflow(|outflow| outflow.hand_over(&self.link, deadline))?)
+        let handed_over = self.link.with_outflow(|outflow| outflow.hand_over(&self.link, deadline));
+        Ok(handed_over.map_err(|error| self.reason(error))?)
     }
 }
 

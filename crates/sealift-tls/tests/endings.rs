@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use sealift_io::Pool;
-use sealift_tls::{Bytes, Error, TlsStream, rustls};
-use support::ends::ours_and_theirs;
+use sealift_tls::{Bytes, Error, TlsStream, TlsWriter, rustls};
+use support::ends::{ours_and_theirs, ours_and_theirs_over};
 use support::engines::{Telltale, sound};
 use support::kits::{equip, equipped, over_engines};
 use support::puppet::Puppet;
@@ -30,6 +30,7 @@ over_engines![
     close_ends_by_its_deadline_and_says_what_was_lost,
     a_flipped_bit_on_the_wire_ends_both_halves_and_tells_the_peer,
     an_error_found_by_the_reader_wakes_a_writer_that_waits,
+    an_error_found_by_the_reader_is_what_flushing_and_closing_say,
     a_stream_dropped_at_any_moment_returns_its_frames,
 ];
 
@@ -187,6 +188,37 @@ fn an_error_found_by_the_reader_wakes_a_writer_that_waits() {
     assert_eq!(reader.read(&mut [0; 100]).unwrap_err().kind(), ErrorKind::InvalidData);
     let woken = writing.join().unwrap();
     assert_eq!(woken.kind(), ErrorKind::InvalidData, "{woken}");
+}
+
+/// So is one that flushes or closes told why, and not only that the socket is no more.
+fn an_error_found_by_the_reader_is_what_flushing_and_closing_say() {
+    type End = fn(&mut TlsWriter) -> std::io::Result<()>;
+    let ends: [End; 3] = [
+        |writer| writer.flush(deadline(20)).map(drop).map_err(std::io::Error::from),
+        Write::flush,
+        // What is begun ends with an account.
+        |writer| match writer.close(deadline(20))?.error {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        },
+    ];
+    for end in ends {
+        let sockets = tcp_pair();
+        // So that some of what is written stays here.
+        rustix::net::sockopt::set_socket_send_buffer_size(&sockets.0, 32 << 10).unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&sockets.1, 32 << 10).unwrap();
+        let (ours, mut theirs) = ours_and_theirs_over(sockets, equipped(), &case_tls13());
+        let (mut reader, mut writer) = ours.split();
+        writer.set_write_deadline(Some(Instant::now() + Duration::from_millis(50)));
+        assert!(writer.write(&vec![1; 64 << 20]).unwrap() > 0);
+        writer.set_write_deadline(Some(deadline(20)));
+        let ending = thread::spawn(move || end(&mut writer).unwrap_err());
+        thread::sleep(Duration::from_millis(100));
+        theirs.socket.write_all(&[&[23, 3, 3, 0, 40], &[7; 40][..]].concat()).unwrap();
+        assert_eq!(reader.read(&mut [0; 100]).unwrap_err().kind(), ErrorKind::InvalidData);
+        let told = ending.join().unwrap();
+        assert_eq!(told.kind(), ErrorKind::InvalidData, "{told}");
+    }
 }
 
 /// Whenever a stream is dropped, its frames come home, and the peer does not take a part for all.

@@ -25,7 +25,9 @@ use sealift_tls::{Bytes, Error, Frame, Ktls, Latency, TlsStream, TlsStreamBuilde
 use support::ends::ours_and_theirs;
 use support::engines::{Sealer, Telltale, seeds, sound, unsound};
 use support::puppet::{Puppet, Strings};
-use support::{Authority, Case, case_tls12, case_tls13, cases, deadline, name, pattern, tcp_pair};
+use support::{
+    Authority, Case, Theirs, case_tls12, case_tls13, cases, deadline, name, pattern, tcp_pair,
+};
 
 /// A stream, and what the other end will have read by its end.
 fn ours_and_reading(
