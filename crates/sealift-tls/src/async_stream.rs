@@ -22,6 +22,7 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ServerConfig};
 use sealift_io::{Alarm, Tally, Watch};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::task::coop;
 
 use crate::async_handshake::shake_hands;
@@ -73,8 +74,11 @@ impl AsyncTlsStream {
     /// more: put futures under a timeout.
     ///
     /// # Errors
-    /// [`Error::Io`] if the socket cannot be registered; [`Error::Closed`] if the stream was
-    /// closed.
+    /// [`Error::Caller`] outside of a runtime; [`Error::Io`] if the socket cannot be registered;
+    /// [`Error::Closed`] if the stream was closed.
+    ///
+    /// # Panics
+    /// If the runtime was built without input and output, or without time.
     pub fn new(mut stream: TlsStream) -> Result<Self> {
         let past = Instant::now();
         stream.set_read_deadline(Some(past));
@@ -91,6 +95,9 @@ impl AsyncTlsStream {
 
     /// What wakes its tasks: the socket, the engine that opens, and the one that seals.
     fn watch(stream: &mut TlsStream) -> Result<(Watch, Option<Alarm>, Option<Alarm>)> {
+        if Handle::try_current().is_err() {
+            return Err(Error::Caller { what: "there is no runtime: call it in a task's context" });
+        }
         let link = stream.link();
         let watch = link.with_outflow(|outflow| Ok::<_, Error>(Watch::new(outflow.sender()?)?))?;
         let sealing_alarm =

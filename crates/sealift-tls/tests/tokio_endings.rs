@@ -168,3 +168,17 @@ async fn close_says_what_ended_the_connection() {
         assert!(told.contains("AlertReceived(BadRecordMac)"), "{told}");
     }
 }
+
+/// A stream that was made without a runtime is refused where there is none, and nobody panics.
+#[test]
+fn a_stream_without_a_runtime_is_refused() {
+    let authority = Authority::new();
+    let (near, far) = tcp_pair();
+    let server = authority.server(&case_tls13());
+    let theirs = thread::spawn(move || Theirs::server(far, server));
+    let client = authority.client(&case_tls13());
+    let ours = TlsStream::builder().connect(near, client, name(), deadline(20)).unwrap();
+    let refused = AsyncTlsStream::new(ours).unwrap_err();
+    assert!(matches!(refused, Error::Caller { .. }), "{refused}");
+    drop(theirs.join().unwrap());
+}
