@@ -33,6 +33,8 @@ use crate::stats::Offload;
 
 mod elsewhere;
 mod files;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use files::read_whole;
 
@@ -70,8 +72,10 @@ type PutLease = fn(&mut Outflow, Lease) -> Result<()>;
 
 /// The writing side of a connection.
 pub(crate) struct Outflow {
-    /// `None` once closed.
+    /// `None` once closed, or dropped.
     sender: Option<Sender>,
+    /// Why it was dropped.
+    fault: Option<Error>,
     /// close_notify was sent: nothing may follow it.
     is_ended: bool,
     /// What the kernel has of the end: nothing, close_notify, or the end of the stream, too.
@@ -113,6 +117,7 @@ impl Outflow {
         Self {
             last_stats: sender.stats(),
             sender: Some(sender),
+            fault: None,
             is_ended: false,
             end_bytes: 0,
             frames,
@@ -387,8 +392,7 @@ impl Outflow {
             return self.push(message, put);
         };
         if !bulk.append(message) {
-            self.drop_sender();
-            return Err(Error::Io(sealift_io::Error::Full));
+            return Err(self.drop_sender(sealift_io::Error::Full.into()));
         }
         self.release()
     }
@@ -403,17 +407,18 @@ impl Outflow {
     fn accepted(&mut self, put: std::result::Result<(), Refused>) -> Result<()> {
         let Err(refused) = put else { return Ok(()) };
         // After a fault the sender refuses everything by itself.
-        if self.sender()?.fault().is_none() {
-            self.drop_sender();
+        match self.sender()?.fault() {
+            Some(_) => Err(refused.error.into()),
+            None => Err(self.drop_sender(refused.error.into())),
         }
-        Err(refused.error.into())
     }
 
-    /// Sends nothing any more.
-    fn drop_sender(&mut self) {
+    /// Sends nothing any more, and says why from now on.
+    fn drop_sender(&mut self, why: Error) -> Error {
         if let Some(sender) = self.sender.take() {
             self.last_stats = sender.stats();
         }
+        self.fault.get_or_insert(why).clone()
     }
 
     /// A frame, and a place in the sender for it.
@@ -586,7 +591,7 @@ impl Outflow {
         }
         let bulk = self.retire();
         let Some(sender) = self.sender.take() else {
-            return Err(notified.err().unwrap_or(Error::Closed));
+            return Err(notified.err().or(self.fault.clone()).unwrap_or(Error::Closed));
         };
         let sender = match bulk.unsent {
             0 => sender.close(deadline),
@@ -608,6 +613,7 @@ impl Outflow {
 
     /// The sender, unless it is closed.
     pub(crate) fn sender(&mut self) -> Result<&mut Sender> {
-        self.sender.as_mut().ok_or(Error::Closed)
+        let why = || self.fault.clone().unwrap_or(Error::Closed);
+        self.sender.as_mut().ok_or_else(why)
     }
 }

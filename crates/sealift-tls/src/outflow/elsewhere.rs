@@ -112,7 +112,7 @@ impl Outflow {
         pumped.inspect_err(|error| {
             // Nothing may follow the gap.
             self.retire();
-            self.drop_sender();
+            self.drop_sender(error.clone());
             link.fail_outflow(error);
         })
     }
