@@ -149,8 +149,8 @@ impl Outflow {
                 // More would lie here until the socket has room.
                 Ok(()) if self.is_stuck() && Instant::now() >= deadline => break,
                 Ok(()) => {}
-                // What was sealed is written; the next call tells.
-                Err(Error::Deadline | Error::KeyExhausted) if pieces.left_bytes() < all => break,
+                // What was sealed is written, and must not be written again; the next call tells.
+                Err(_) if pieces.left_bytes() < all => break,
                 Err(error) => return Err(error),
             }
         }
