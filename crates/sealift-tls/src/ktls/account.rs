@@ -82,18 +82,15 @@ impl Account {
         self.unseen += bytes.div_ceil(MOST_PLAINTEXT_BYTES) as u64;
     }
 
-    /// The kernel is about to be given the next key.
-    pub(super) fn close_key(&mut self) -> Result<()> {
-        self.earlier_records += self.sealed_by_key()?;
-        Ok(())
-    }
-
-    /// The kernel has the next key, whose first record has this number.
-    pub(super) fn open_key(&mut self, first: u64) {
+    /// The kernel has the next key, whose first record has the number `first`; under the one before
+    /// it sealed `earlier_records`.
+    pub(super) fn open_key(&mut self, first: u64, earlier_records: u64) {
+        self.earlier_records += earlier_records;
         (self.first, self.sealed, self.unseen) = (first, 0, 0);
     }
 
-    fn sealed_by_key(&self) -> Result<u64> {
+    /// Records under the key that the kernel has.
+    pub(super) fn sealed_by_key(&self) -> Result<u64> {
         Ok(self.tls.next_number(Way::Out, self.cipher)?.saturating_sub(self.first))
     }
 

@@ -289,12 +289,13 @@ impl KernelOutflow {
     }
 
     fn give_next_key(&mut self, link: &Link) -> Result<()> {
-        self.account.close_key()?;
+        let earlier_records = self.account.sealed_by_key()?;
         let secret = link.secrets().next_sealing_secret()?;
         let (_, next) = key(&secret, true)?;
         let refused = |why: Unavailable| Error::KernelTls { why: why.to_string() };
         self.tls.set_key(Way::Out, &next).map_err(refused)?;
-        self.account.open_key(secret.0);
+        // Not before: a key that is refused leaves the one before it in the kernel, and counted.
+        self.account.open_key(secret.0, earlier_records);
         Ok(())
     }
 
