@@ -60,7 +60,7 @@ impl Control {
     pub(crate) fn next_message(&mut self) -> Result<Option<Step>> {
         let step = match self.post_handshake.next()? {
             None => return Ok(None),
-            Some(Message::Ticket(ticket)) => Step::Ticket(ticket.to_vec()),
+            Some(Message::Ticket(ticket)) => Step::Ticket(ticket.to_vec().into()),
             Some(Message::KeyUpdate { is_requested }) => Step::KeyUpdate { is_requested },
             Some(Message::Renegotiation) => Step::Renegotiation,
         };

@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::control::Control;
 use crate::epoch::Epoch;
@@ -43,7 +43,7 @@ pub(crate) enum Step {
         is_requested: bool,
     },
     /// A ticket to resume with.
-    Ticket(Vec<u8>),
+    Ticket(Zeroizing<Vec<u8>>),
     /// The peer asks for another handshake, and is to be refused.
     Renegotiation,
 }

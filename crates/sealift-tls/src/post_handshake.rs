@@ -6,7 +6,7 @@
 //!    keys), so nothing behind it was read under the wrong key.
 //! 3. What has no place here is refused: only a client takes tickets, only TLS 1.3 has key updates.
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result, Violation};
 
@@ -50,14 +50,15 @@ pub(crate) fn key_update(request: bool) -> [u8; HEADER_BYTES + 1] {
 pub(crate) struct PostHandshake {
     side: Side,
     tls13: bool,
-    bytes: Vec<u8>,
+    /// A ticket holds a secret, so nothing of it is left in memory that is given back.
+    bytes: Zeroizing<Vec<u8>>,
     /// Where the next message begins.
     at: usize,
 }
 
 impl PostHandshake {
     pub(crate) fn new(side: Side, tls13: bool) -> Self {
-        Self { side, tls13, bytes: Vec::new(), at: 0 }
+        Self { side, tls13, bytes: Zeroizing::default(), at: 0 }
     }
 
     /// Whether no message is begun.
@@ -71,6 +72,7 @@ impl PostHandshake {
             return Err(Error::Peer(Violation::UnexpectedMessage));
         }
         self.wipe_taken();
+        self.make_room(fragment.len());
         self.bytes.extend_from_slice(fragment);
         Ok(())
     }
@@ -116,17 +118,23 @@ impl PostHandshake {
         if expected { Ok(()) } else { Err(Error::Peer(Violation::UnexpectedMessage)) }
     }
 
+    /// Takes what was taken out of the memory, too.
     fn wipe_taken(&mut self) {
-        // A ticket holds a secret.
-        self.bytes[..self.at].zeroize();
-        self.bytes.drain(..self.at);
+        let left_bytes = self.bytes.len() - self.at;
+        self.bytes.copy_within(self.at.., 0);
+        self.bytes[left_bytes..].zeroize();
+        self.bytes.truncate(left_bytes);
         self.at = 0;
     }
-}
 
-impl Drop for PostHandshake {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
+    /// Moves to more memory where it has to; a vector that grows by itself leaves a copy behind.
+    fn make_room(&mut self, more_bytes: usize) {
+        let len_bytes = self.bytes.len() + more_bytes;
+        if len_bytes > self.bytes.capacity() {
+            let mut roomier = Zeroizing::new(Vec::with_capacity(len_bytes.next_power_of_two()));
+            roomier.extend_from_slice(&self.bytes);
+            self.bytes = roomier;
+        }
     }
 }
 

@@ -281,7 +281,7 @@ fn what_is_no_data_leaves_no_trace_in_the_room() {
     let mut ticket = vec![4, 0, 0, 32];
     ticket.extend([0x5e; 32]);
     inflow.feed(&seal(&mut sealing, ContentType::Handshake, &ticket));
-    assert_eq!(inflow.step(&mut [0; 8]).unwrap(), Step::Ticket(vec![0x5e; 32]));
+    assert_eq!(inflow.step(&mut [0; 8]).unwrap(), Step::Ticket(vec![0x5e; 32].into()));
     assert!(!inflow.bytes.windows(8).any(|bytes| bytes == [0x5e; 8]), "the ticket is still there");
 }
 
@@ -293,7 +293,7 @@ fn what_is_no_data_leaves_no_trace_in_the_callers_memory() {
     ticket.extend([0x5e; 32]);
     inflow.feed(&seal(&mut sealing, ContentType::Handshake, &ticket));
     let mut into = [0xff; 100];
-    assert_eq!(inflow.step(&mut into).unwrap(), Step::Ticket(vec![0x5e; 32]));
+    assert_eq!(inflow.step(&mut into).unwrap(), Step::Ticket(vec![0x5e; 32].into()));
     assert!(!into.contains(&0x5e));
 }
 

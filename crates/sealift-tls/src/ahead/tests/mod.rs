@@ -404,7 +404,7 @@ fn what_is_no_data_is_wiped_once_it_was_judged() {
     peer.seal(ContentType::Handshake, &ticket(32));
     let mut ahead = ahead(inline());
     ahead.feed(&peer.plan.wire);
-    assert_eq!(ahead.step(&mut [0; 10]).unwrap(), Step::Ticket(vec![0x5e; 32]));
+    assert_eq!(ahead.step(&mut [0; 10]).unwrap(), Step::Ticket(vec![0x5e; 32].into()));
     assert_eq!(ahead.step(&mut [0; 10]).unwrap(), Step::Starved);
     assert!(!ahead.pipeline.spare().unwrap().plaintext.contains(&0x5e));
 }
