@@ -186,6 +186,10 @@ impl TlsStreamBuilder {
 
     /// Shakes hands as the client, with the server `name`, on a connected stream socket.
     ///
+    /// A reader gives the server's tickets to the session store of `config`, on its own thread. A
+    /// store that takes its time holds up what is read, and a write that is due to change its key;
+    /// one that waits for a write of the same stream may wait for ever.
+    ///
     /// # Errors
     /// [`Error::Handshake`] with what rustls found wrong; [`Error::Alert`] with what the peer did;
     /// [`Error::Deadline`]; [`Error::Io`] if the connection failed; [`Error::Caller`] for another

@@ -58,7 +58,8 @@ impl Secrets {
         next.map_err(Error::Handshake)
     }
 
-    /// Hands a ticket to the session store of the user's configuration.
+    /// Hands a ticket to the session store of the user's configuration, which rustls does under
+    /// the secrets that the ticket is made of.
     pub(crate) fn take_ticket(&mut self, ticket: &[u8]) -> Result<()> {
         match &mut self.kept {
             Kept::Client(kept) => {
