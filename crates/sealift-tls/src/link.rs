@@ -231,8 +231,8 @@ impl Link {
         }
     }
 
-    /// Held for a moment; but a ticket is given to the user's session store under it, which takes as
-    /// long as that does. A writer waits for it whose key has reached its limit.
+    /// Held for a moment; but under it a ticket is given to the user's session store, which takes
+    /// as long as that does. A writer whose key has reached its limit waits for it.
     pub(crate) fn secrets(&self) -> MutexGuard<'_, Secrets> {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -37,10 +37,11 @@ async fn ours_and_theirs(builder: TlsStreamBuilder, case: &Case) -> (AsyncTlsStr
     (ours, theirs.join().unwrap())
 }
 
+/// What was read, and how that ended.
+type WhatWasRead = (Vec<u8>, std::io::Result<usize>);
+
 /// Reads to the end, once it is told to.
-fn read_when_told(
-    mut theirs: Theirs,
-) -> (mpsc::Sender<()>, JoinHandle<(Vec<u8>, std::io::Result<usize>)>) {
+fn read_when_told(mut theirs: Theirs) -> (mpsc::Sender<()>, JoinHandle<WhatWasRead>) {
     let (tell, told) = mpsc::channel();
     let reading = thread::spawn(move || {
         theirs.socket.set_read_timeout(Some(SOON)).unwrap();
