@@ -30,11 +30,12 @@ pub struct Faults {
 impl Faults {
     /// Every fault, each once in so many jobs.
     pub fn all(times: usize) -> Self {
-        Self { lost: times, corrupted: times, ..Self::honest(times) }
+        Self { lost: times, wrong_slot: times, corrupted: times, ..Self::honest(times) }
     }
 
     /// Every fault that a caller can tell and make good without a deadline: nothing is lost, and
-    /// nothing that came back as good is wrong.
+    /// nothing that came back as good is wrong. A wrong slot is none of them: a job whose completion
+    /// names another is announced by nobody, and comes home as one that is lost.
     pub fn honest(times: usize) -> Self {
         Self {
             lost: 0,

@@ -139,10 +139,31 @@ fn a_seed_repeats_the_fates_over_any_engine() {
 
 #[test]
 fn a_seed_repeats_deaths_and_stalls_over_any_engine() {
+    // `driven` counts on what is not lost to come by itself.
+    let faults = Faults { wrong_slot: 0, ..Faults::all(8) };
     for seed in seeds(4) {
-        let all = ways(Faults::all(8), seed).map(|one| (one.planted.deaths, one.planted.stalls));
+        let all = ways(faults, seed).map(|one| (one.planted.deaths, one.planted.stalls));
         assert!(all[0].0 > 5 && all.iter().all(|one| *one == all[0]), "seed {seed}: {all:?}");
     }
+}
+
+#[test]
+fn all_faults_come_in_a_run_of_all() {
+    let planted: Vec<_> =
+        seeds(4).into_iter().map(|seed| outcome(Faults::all(10), seed).planted).collect();
+    let sum = |of: fn(&ChaosStats) -> u64| planted.iter().map(of).sum::<u64>();
+    let each = [
+        sum(|planted| planted.lost),
+        sum(|planted| planted.duplicated),
+        sum(|planted| planted.late),
+        sum(|planted| planted.reordered),
+        sum(|planted| planted.wrong_slots),
+        sum(|planted| planted.errors),
+        sum(|planted| planted.corrupted),
+        sum(|planted| planted.stalls),
+        sum(|planted| planted.deaths),
+    ];
+    assert!(each.iter().all(|times| *times > 0), "{planted:?}");
 }
 
 #[test]
