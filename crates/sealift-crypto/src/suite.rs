@@ -94,3 +94,28 @@ impl Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any other number would pass every test that counts up to a limit of its own.
+    #[test]
+    fn the_limits_are_those_of_the_specifications() {
+        // Roots, since the figures are powers of two and a half.
+        let (power_24_5, power_21_5) = ((1u64 << 49).isqrt(), (1u64 << 43).isqrt());
+        let power = |exponent: u32| 2u64.pow(exponent);
+        for suite in Suite::ALL {
+            let tls = Limits::tls(suite);
+            let (seals, quic) = match suite {
+                // RFC 8446 section 5.5; RFC 9001 section 6.6.
+                Suite::Aes128Gcm | Suite::Aes256Gcm => (power_24_5, (power(23), power(52))),
+                Suite::ChaCha20Poly1305 => (u64::MAX, (power(62), power(36))),
+                Suite::Aes128Ccm => (power_21_5, (power_21_5, power_21_5)),
+            };
+            assert_eq!((tls.seals, tls.failures), (seals, 1), "{suite}");
+            let Limits { seals, failures } = Limits::quic(suite);
+            assert_eq!((seals, failures), quic, "{suite}");
+        }
+    }
+}

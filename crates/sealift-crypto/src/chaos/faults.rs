@@ -34,8 +34,8 @@ impl Faults {
     }
 
     /// Every fault that a caller can tell and make good without a deadline: nothing is lost, and
-    /// nothing that came back as good is wrong. A wrong slot is none of them: a job whose completion
-    /// names another is announced by nobody, and comes home as one that is lost.
+    /// nothing that came back as good is wrong. A wrong slot is none of them: a job in whose place
+    /// another is named is announced by nobody, and comes home as one that is lost.
     pub fn honest(times: usize) -> Self {
         Self {
             lost: 0,
