@@ -395,6 +395,8 @@ impl KernelOutflow {
 
     /// See [`Outflow::unacknowledged_bytes`](crate::outflow::Outflow::unacknowledged_bytes).
     pub(crate) fn unacknowledged_bytes(&self) -> Option<usize> {
+        // Nobody asks the kernel any more.
+        self.sender.as_ref()?;
         let is_notified = self.is_ended && self.owed.is_none();
         let end_bytes = if is_notified { self.account.record_bytes(Alert::BYTES) } else { 0 };
         let outstanding_bytes = self.account.unacknowledged_bytes().ok()?;
