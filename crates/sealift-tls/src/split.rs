@@ -202,6 +202,7 @@ impl TlsReader {
             let (news, until) = self.link.news(deadline);
             self.is_dry = true;
             let Some(room) = self.incoming.room() else {
+                self.incoming.rest();
                 match self.link.wait(&self.receiver, None, until) {
                     Err(sealift_io::Error::Deadline { .. }) if until < deadline => continue,
                     Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),

@@ -16,31 +16,11 @@ use sealift_crypto::{Inline, Limits};
 use sealift_io::ktls::{KernelTls, is_loaded};
 use sealift_tls::{Error, Ktls, Maker, TlsStream, TlsStreamBuilder, Violation, rustls};
 use support::ends::{both_ours, our_server_and_theirs, ours_and_theirs};
-use support::skip::skip;
+use support::ktls::{has_kernel_tls, kernel_changes_keys, on};
 use support::{
     Authority, Case, Theirs, both_versions, case_tls12, case_tls13, cases, deadline, endings, name,
     pattern, tcp_pair,
 };
-
-/// Whether the kernel has TLS; the test is skipped if not.
-fn has_kernel_tls(test: &str) -> bool {
-    let attached = KernelTls::attach(tcp_pair().0);
-    if let Err(why) = &attached {
-        skip(test, &why.to_string());
-    }
-    attached.is_ok()
-}
-
-/// From Linux 6.14 on, a TLS 1.3 key can be changed.
-fn kernel_changes_keys() -> bool {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(6), Some(14))
-}
-
-fn on() -> TlsStreamBuilder {
-    TlsStream::builder().ktls(Ktls::On)
-}
 
 /// What we are, and how we shake hands then.
 type Role = (&'static str, fn(TlsStreamBuilder, &Case) -> (TlsStream, Theirs));

@@ -7,6 +7,7 @@ pub mod endings;
 pub mod ends;
 pub mod engines;
 pub mod kits;
+pub mod ktls;
 pub mod opening;
 pub mod puppet;
 #[path = "../../../sealift-io/tests/support/skip.rs"]

@@ -1,0 +1,90 @@
+//! What one half of a stream is to the other where the kernel makes the records: a reader that
+//! waits, alone or behind its own writer's end, and a failure that either half may find first.
+
+mod support;
+
+use std::fs::read_to_string;
+use std::io::{IoSlice, Read, Write};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::thread::gettid;
+use rustix::time::{ClockId, clock_gettime};
+use sealift_tls::{Error, Maker, TlsStream, Violation, rustls};
+use support::ends::{narrow_tcp_pair, ours_and_theirs, ours_and_theirs_over};
+use support::ktls::{has_kernel_tls, kernel_changes_keys, on};
+use support::{Case, Theirs, both_versions, case_tls12, case_tls13, deadline, endings, pattern};
+
+/// Far more than there are spare rooms.
+const STREAMS: usize = 100;
+/// The reader's room, without which it waits.
+const ROOM_BYTES: u64 = 128 * 1024;
+
+/// The cases whose records the kernel opens.
+fn opened_by_the_kernel() -> Vec<Case> {
+    let follows = |case: &Case| case.version == &rustls::version::TLS12 || kernel_changes_keys();
+    both_versions().into_iter().filter(follows).collect()
+}
+
+/// Our client, for which the kernel opens.
+fn pair(case: &Case) -> (TlsStream, Theirs) {
+    let (ours, theirs) = ours_and_theirs(on(), case);
+    assert_eq!(ours.stats().makers.opening, Maker::Kernel);
+    (ours, theirs)
+}
+
+/// The memory of this process, whether or not it has been touched.
+fn data_bytes() -> u64 {
+    let status = read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:")?.strip_suffix("kB"));
+    line.unwrap().trim().parse::<u64>().unwrap() * 1024
+}
+
+/// Waits until a thread of ours sleeps.
+fn wait_until_it_sleeps(thread: i32) {
+    let late = Instant::now() + Duration::from_secs(20);
+    loop {
+        let stat = read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+        if stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S')) {
+            return;
+        }
+        assert!(Instant::now() < late, "it does not sleep: {stat}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn readers_that_wait_hold_no_room() {
+    if !has_kernel_tls("readers_that_wait_hold_no_room") {
+        return;
+    }
+    for case in opened_by_the_kernel() {
+        let (begun, began) = channel();
+        let mut readers = Vec::new();
+        for _ in 0..STREAMS {
+            let (mut ours, theirs) = pair(&case);
+            let (begun, (go, may_go)) = (begun.clone(), channel());
+            let reading = thread::spawn(move || {
+                begun.send(gettid().as_raw_nonzero().get()).unwrap();
+                may_go.recv().unwrap();
+                begun.send(0).unwrap();
+                // Too small for a record.
+                assert_eq!(ours.read(&mut [0; 100]).unwrap(), 1);
+            });
+            readers.push((reading, began.recv().unwrap(), go, theirs));
+        }
+        let before = data_bytes();
+        for (_, thread, go, _) in &readers {
+            go.send(()).unwrap();
+            began.recv().unwrap();
+            wait_until_it_sleeps(*thread);
+        }
+        let held = data_bytes().saturating_sub(before);
+        for (reading, _, _, mut theirs) in readers {
+            theirs.write_all(b"!").unwrap();
+            reading.join().unwrap();
+        }
+        assert!(held < STREAMS as u64 / 2 * ROOM_BYTES, "{STREAMS} readers hold {held} bytes");
+    }
+}
