@@ -203,11 +203,13 @@ impl TlsReader {
             self.is_dry = true;
             let Some(room) = self.incoming.room() else {
                 self.incoming.rest();
-                match self.link.wait(&self.receiver, None, until) {
+                match self.link.wait(&self.receiver, news, until) {
                     Err(sealift_io::Error::Deadline { .. }) if until < deadline => continue,
                     Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
-                    Ok(_) => return Ok(Some(0)),
+                    Ok(true) => self.link.hear(),
+                    Ok(false) => {}
                 }
+                return Ok(Some(0));
             };
             let room_bytes = room.len();
             let waited = match self.receiver.try_receive(&mut [IoSliceMut::new(room)]) {
