@@ -22,6 +22,8 @@ use crate::stats::Stats;
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How often a reader that waits for its engine looks for the other half's error.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
+/// The first nap of a reader whom the socket wakes in vain.
+const FIRST_NAP: Duration = Duration::from_micros(50);
 
 /// A deadline, or one that never comes. Made when it is set: no call asks for the time in vain.
 fn or_never(deadline: Option<Instant>) -> Instant {
@@ -37,6 +39,8 @@ pub struct TlsReader {
     end: End,
     /// Whether the socket had no more at the last look.
     is_dry: bool,
+    /// How long the next wait for the kernel goes on once the socket is readable.
+    pause: Duration,
 }
 
 /// Whether more comes.
@@ -51,7 +55,8 @@ enum End {
 impl TlsReader {
     pub(crate) fn new(link: Arc<Link>, receiver: Receiver, incoming: Incoming) -> Self {
         let deadline = or_never(None);
-        Self { link, receiver, incoming, deadline, end: End::Open, is_dry: false }
+        let (end, pause) = (End::Open, Duration::ZERO);
+        Self { link, receiver, incoming, deadline, end, is_dry: false, pause }
     }
 
     /// When a read gives up with [`Error::Deadline`]; never, unless set. It loses nothing.
@@ -147,7 +152,10 @@ impl TlsReader {
     /// Goes one step on; `None` if that would mean to wait, and `may_wait` is not set.
     fn advance(&mut self, into: &mut [u8], may_wait: bool) -> Result<Option<usize>> {
         let outcome = self.incoming.step(into).and_then(|step| match step {
-            Step::Data(count) => Ok(Some(count)),
+            Step::Data(count) => {
+                self.pause = Duration::ZERO;
+                Ok(Some(count))
+            }
             Step::Starved | Step::Working if !may_wait => Ok(None),
             Step::Starved => self.fetch(),
             Step::Working => self.await_engine(),
@@ -207,7 +215,7 @@ impl TlsReader {
                     Err(sealift_io::Error::Deadline { .. }) if until < deadline => continue,
                     Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
                     Ok(true) => self.link.hear(),
-                    Ok(false) => {}
+                    Ok(false) => self.nap(until),
                 }
                 return Ok(Some(0));
             };
@@ -235,6 +243,15 @@ impl TlsReader {
                 Err(error) => return Err(self.link.check().err().unwrap_or(error.into())),
             }
         }
+    }
+
+    /// Sleeps if the last wait brought no data either, and longer each time. The kernel, where it
+    /// opens, calls a part of a record readable once a half is closed (`tls_sk_poll` in
+    /// `net/tls/tls_main.c`), and before Linux 6.5 always.
+    fn nap(&mut self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        std::thread::sleep(self.pause.min(left));
+        self.pause = (self.pause * 2).clamp(FIRST_NAP, TEND_EVERY);
     }
 
     /// Receives what is there already, so that the engine has it while the caller is busy.

@@ -88,3 +88,34 @@ fn readers_that_wait_hold_no_room() {
         assert!(held < STREAMS as u64 / 2 * ROOM_BYTES, "{STREAMS} readers hold {held} bytes");
     }
 }
+
+/// The socket calls a part of a record readable: behind our end, and on old kernels always.
+#[test]
+fn a_reader_sleeps_behind_its_own_end_while_a_record_comes() {
+    if !has_kernel_tls("a_reader_sleeps_behind_its_own_end_while_a_record_comes") {
+        return;
+    }
+    for case in opened_by_the_kernel() {
+        let (ours, mut theirs) = pair(&case);
+        let (mut reader, mut writer) = ours.split();
+        let sent = pattern(16_000, 7);
+        theirs.connection.writer().write_all(&sent).unwrap();
+        let mut wire = Vec::new();
+        theirs.connection.write_tls(&mut wire).unwrap();
+        assert!(!writer.close(deadline(20)).unwrap().aborted);
+        theirs.socket.set_nodelay(true).unwrap();
+        theirs.socket.write_all(&wire[..100]).unwrap();
+        let reading = thread::spawn(move || {
+            let work = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+            let (began, worked) = (Instant::now(), work());
+            let mut read = vec![0; 16_000];
+            reader.read_exact(&mut read).unwrap();
+            (read, work() - worked, began.elapsed())
+        });
+        thread::sleep(Duration::from_millis(2000));
+        theirs.socket.write_all(&wire[100..]).unwrap();
+        let (read, worked, waited) = reading.join().unwrap();
+        assert!(read == sent);
+        assert!(worked < waited / 2, "it worked for {worked:?} of {waited:?}, and did not sleep");
+    }
+}
