@@ -119,3 +119,34 @@ fn a_reader_sleeps_behind_its_own_end_while_a_record_comes() {
         assert!(worked < waited / 2, "it worked for {worked:?} of {waited:?}, and did not sleep");
     }
 }
+
+/// The alert has to wait, as what the peer has not read is before it.
+#[test]
+fn close_tells_the_peer_what_there_was_no_room_for() {
+    if !has_kernel_tls("close_tells_the_peer_what_there_was_no_room_for") {
+        return;
+    }
+    for case in both_versions() {
+        let (mut ours, mut theirs) = ours_and_theirs_over(narrow_tcp_pair(), on(), &case);
+        let sent = pattern(64 << 20, 5);
+        let patience = Duration::from_millis(300);
+        let taken = endings::write_while_nobody_reads(&mut ours, &sent, patience);
+        theirs.socket.write_all(&[&[23, 3, 3, 0, 40][..], &[0; 40]].concat()).unwrap();
+        let found = ours.halves().0.receive(&mut [0; 100]).unwrap_err();
+        assert!(matches!(found, Error::Inauthentic), "{found}");
+        let reading = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            let mut read = Vec::new();
+            let told = theirs.read_to_end(&mut read).unwrap_err();
+            // rustls keeps what came in one piece with the alert, and has no end for it.
+            let _ = theirs.connection.reader().read_to_end(&mut read);
+            (read, told)
+        });
+        let closed = ours.close(deadline(20)).unwrap_err();
+        assert!(matches!(closed, Error::Inauthentic), "{closed}");
+        drop(ours);
+        let (read, told) = reading.join().unwrap();
+        assert!(told.to_string().contains("BadRecordMac"), "{told}");
+        assert!(read == sent[..taken], "{} bytes of {taken}", read.len());
+    }
+}

@@ -425,7 +425,10 @@ impl KernelOutflow {
             true => self.check_connection(link),
             false => self.notify_end(link),
         };
-        let handed_over = notified.clone().and_then(|()| self.hand_over(link, deadline));
+        let handed_over = match &notified {
+            Ok(()) => self.hand_over(link, deadline),
+            Err(_) => self.see_off(deadline),
+        };
         let unacknowledged_bytes = self.account.unacknowledged_bytes().unwrap_or(0) as usize;
         let stats = self.sender_stats();
         let Some(sender) = self.sender.take() else {
@@ -439,6 +442,20 @@ impl KernelOutflow {
             closed.unacknowledged_bytes = closed.unacknowledged_bytes.max(unacknowledged_bytes);
         }
         notified.map(|()| Ending { sender: closed, bulk: Retired::default() })
+    }
+
+    /// Tells the peer what is owed to it after a failure, and sees that to TCP.
+    fn see_off(&mut self, deadline: Instant) -> Result<()> {
+        let mut pause = TAKEN_EVERY.0;
+        while !(self.pay()? && self.account.is_with_tcp()?) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Deadline);
+            }
+            std::thread::sleep(left.min(pause));
+            pause = (pause * 2).min(TAKEN_EVERY.1);
+        }
+        Ok(())
     }
 
     /// What was sealed.
