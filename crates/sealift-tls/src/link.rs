@@ -15,7 +15,7 @@
 //! 5. The first error that is fatal to both halves is kept.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,8 @@ pub(crate) struct Link {
     tidings: AtomicU8,
     bell: Bell,
     opened: Opened,
+    /// Whether close_notify was sent, or is about to be, where the kernel seals.
+    is_ended: AtomicBool,
     pub(crate) negotiated: Negotiated,
     pub(crate) makers: Makers,
     socket: Arc<OwnedFd>,
@@ -109,6 +111,7 @@ impl Link {
             tidings: AtomicU8::new(0),
             bell: Bell::new(),
             opened: Opened::default(),
+            is_ended: AtomicBool::new(false),
             negotiated,
             makers,
             socket,
@@ -262,6 +265,16 @@ impl Link {
     pub(crate) fn take_awaited_update(&self) -> bool {
         let (relaxed, less) = (Ordering::Relaxed, |count: u64| count.checked_sub(1));
         self.awaited_updates.fetch_update(relaxed, relaxed, less).is_ok()
+    }
+
+    /// Notes that the kernel seals nothing more.
+    pub(crate) fn ends(&self) {
+        // Relaxed: a request that comes meanwhile finds either.
+        self.is_ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended.load(Ordering::Relaxed)
     }
 
     /// The error that ended the connection, if one did.

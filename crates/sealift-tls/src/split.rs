@@ -190,7 +190,8 @@ impl TlsReader {
                 if !is_requested && self.link.take_awaited_update() {
                     self.incoming.forgive();
                 }
-                if is_requested {
+                // Behind our end nothing is sealed, and there is no key to update.
+                if is_requested && !self.link.is_ended() {
                     self.link.makers.may_update_key()?;
                     self.link.want(Wants::ANSWER);
                 }

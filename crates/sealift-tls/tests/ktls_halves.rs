@@ -150,3 +150,21 @@ fn close_tells_the_peer_what_there_was_no_room_for() {
         assert!(read == sent[..taken], "{} bytes of {taken}", read.len());
     }
 }
+
+/// Behind our end there is no key to update: the request asks for nothing.
+#[test]
+fn the_peer_may_request_a_key_behind_our_end() {
+    if !has_kernel_tls("the_peer_may_request_a_key_behind_our_end") {
+        return;
+    }
+    let (ours, mut theirs) = ours_and_theirs(on(), &case_tls13());
+    let (mut reader, mut writer) = ours.split();
+    assert!(!writer.close(deadline(20)).unwrap().aborted);
+    for round in 0..3u8 {
+        theirs.refresh();
+        theirs.write_all(&[round]).unwrap();
+        let mut read = [0];
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(read, [round]);
+    }
+}

@@ -408,6 +408,7 @@ impl KernelOutflow {
         self.check(link)?;
         self.tend(link)?;
         self.is_ended = true;
+        link.ends();
         self.send_alert(AlertDescription::CloseNotify)
     }
 
