@@ -168,3 +168,29 @@ fn the_peer_may_request_a_key_behind_our_end() {
         assert_eq!(read, [round]);
     }
 }
+
+/// The kernel has seen the damage before anybody reads, and refuses to send.
+#[test]
+fn a_writer_that_comes_upon_damage_first_says_what_the_reader_will() {
+    if !has_kernel_tls("a_writer_that_comes_upon_damage_first_says_what_the_reader_will") {
+        return;
+    }
+    for (wire, expected, alert) in [
+        (&[23, 3, 3, 0x50, 0, 0, 0][..], Violation::RecordTooLong, "RecordOverflow"),
+        (&[23, 2, 0, 0, 40, 0, 0], Violation::WrongVersion, "ProtocolVersion"),
+    ] {
+        let (ours, mut theirs) = pair(&case_tls12());
+        let (mut reader, mut writer) = ours.split();
+        theirs.socket.write_all(&[wire, &[0; 64]].concat()).unwrap();
+        // By then the kernel has it.
+        thread::sleep(Duration::from_millis(200));
+        for _ in 0..2 {
+            let found = writer.send(&[IoSlice::new(b"x")]).unwrap_err();
+            assert!(matches!(&found, Error::Peer(found) if *found == expected), "{found}");
+            let found = reader.receive(&mut [0; 100]).unwrap_err();
+            assert!(matches!(&found, Error::Peer(found) if *found == expected), "{found}");
+        }
+        let told = theirs.read(&mut [0; 10]).unwrap_err();
+        assert!(told.to_string().contains(alert), "{told}");
+    }
+}

@@ -112,7 +112,7 @@ impl KernelInflow {
 
 /// What the kernel found wrong with a record (`tls_rx_msg_size` and `tls_rx_one_record` in
 /// `net/tls/tls_sw.c`).
-fn explained(error: sealift_io::Error) -> Error {
+pub(super) fn explained(error: sealift_io::Error) -> Error {
     let errno = error.errno().map(|errno| Errno::from_raw_os_error(errno.raw()));
     match errno {
         Some(Errno::BADMSG) => Error::Inauthentic,

@@ -21,6 +21,7 @@ use sealift_io::ktls::{KernelTls, Unavailable, Way};
 use sealift_io::{Sender, Tally};
 
 use super::account::Account;
+use super::inflow::explained;
 use super::{Given, cannot_update_key, cipher, key};
 use crate::alert::Alert;
 use crate::bulk::Retired;
@@ -225,7 +226,12 @@ impl KernelOutflow {
             self.would_block += 1;
             return Ok(());
         }
-        Err(self.fault.get_or_insert(error.into()).clone())
+        match explained(error) {
+            // The reader's to judge, which still has to tell the peer: the kernel looks at what
+            // comes before anybody reads, and refuses to send until somebody has.
+            found @ (Error::Inauthentic | Error::Peer(_)) => Err(found),
+            fault => Err(self.fault.get_or_insert(fault).clone()),
+        }
     }
 
     fn await_room(&mut self, deadline: Instant) -> Result<()> {
