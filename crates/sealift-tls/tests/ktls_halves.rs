@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
+use sealift_io::{Backend, Policy::AlwaysZeroCopy, Sender};
 use sealift_tls::{Error, Maker, TlsStream, Violation, rustls};
 use support::ends::{narrow_tcp_pair, ours_and_theirs, ours_and_theirs_over};
 use support::ktls::{has_kernel_tls, kernel_changes_keys, on};
-use support::{Case, Theirs, both_versions, case_tls12, case_tls13, deadline, endings, pattern};
+use support::{
+    Case, Theirs, both_versions, case_tls12, case_tls13, deadline, endings, pattern, tcp_pair,
+};
 
 /// Far more than there are spare rooms.
 const STREAMS: usize = 100;
@@ -116,6 +119,35 @@ fn a_reader_sleeps_behind_its_own_end_while_a_record_comes() {
         theirs.socket.write_all(&wire[100..]).unwrap();
         let (read, worked, waited) = reading.join().unwrap();
         assert!(read == sent);
+        assert!(worked < waited / 2, "it worked for {worked:?} of {waited:?}, and did not sleep");
+    }
+}
+
+/// Somebody sent without copies before the stream was made, and has not asked what became of it.
+#[test]
+fn a_reader_sleeps_whatever_lies_in_the_error_queue() {
+    if !has_kernel_tls("a_reader_sleeps_whatever_lies_in_the_error_queue") {
+        return;
+    }
+    for case in opened_by_the_kernel() {
+        let (near, mut far) = tcp_pair();
+        let duplicate = near.try_clone().unwrap();
+        let earlier = Sender::builder().backend(Backend::MsgZerocopy).policy(AlwaysZeroCopy);
+        let mut earlier = earlier.build(duplicate).unwrap();
+        earlier.send(vec![7; 20_000]).unwrap();
+        far.read_exact(&mut [0; 20_000]).unwrap();
+        std::mem::forget(earlier);
+        let builder = on().backend(Backend::Copy);
+        let (mut ours, mut theirs) = ours_and_theirs_over((near, far), builder, &case);
+        let reading = thread::spawn(move || {
+            let work = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+            let (began, worked) = (Instant::now(), work());
+            ours.read_exact(&mut [0]).unwrap();
+            (work() - worked, began.elapsed())
+        });
+        thread::sleep(Duration::from_millis(2000));
+        theirs.write_all(b"!").unwrap();
+        let (worked, waited) = reading.join().unwrap();
         assert!(worked < waited / 2, "it worked for {worked:?} of {waited:?}, and did not sleep");
     }
 }
