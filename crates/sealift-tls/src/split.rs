@@ -480,9 +480,10 @@ impl TlsWriter {
     pub fn request_key_update(&mut self) -> Result<()> {
         let deadline = self.deadline;
         self.link.with_outflow(|outflow| {
-            outflow.request_key_update(&self.link, deadline)?;
+            // Before the answer can come. Of a request that is not made none comes.
             self.link.await_update();
-            Ok(())
+            let requested = outflow.request_key_update(&self.link, deadline);
+            requested.inspect_err(|_| _ = self.link.take_awaited_update())
         })
     }
 

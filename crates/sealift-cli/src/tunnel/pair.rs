@@ -122,7 +122,8 @@ impl Pair {
         let outward = match self.outward.poll(plain, sealed, &self.buffers, context) {
             Poll::Ready(Err(broken)) => {
                 let mishap = Mishap::broken(&sides.plain, &sides.sealed, &broken);
-                // It had ended before us, and does not hear it. What it has missed shows at the end.
+                // It had ended before us, and does not hear it: what it has missed shows at the
+                // end.
                 let had_gone = matches!(broken, Broken::End(_)) && mishap.outcome == Outcome::Reset;
                 if !(inward && had_gone) {
                     return Poll::Ready(Err(mishap));

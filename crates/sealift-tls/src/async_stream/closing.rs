@@ -20,18 +20,22 @@ impl AsyncTlsStream {
     /// ends the stream, as [`TlsStream::close`](crate::TlsStream::close). What is dropped behind it
     /// has arrived. Reading goes on. At the deadline the connection is aborted.
     ///
-    /// A future that is dropped leaves the stream as behind a shutdown: it may be closed again.
+    /// A future that is dropped has ended the stream as far as it came: it may be closed again.
     ///
     /// # Errors
     /// As [`TlsStream::close`](crate::TlsStream::close).
     pub async fn close(&mut self, deadline: Instant) -> Result<Closed> {
         let arrived = timeout_at(deadline.into(), self.arrive()).await;
         // Nothing is left to wait for, or it is aborted.
-        let closed = self.stream.close(Instant::now());
-        self.ending = Ending::Ended;
-        let mut closed = closed?;
-        // The socket tells but once what the connection died of.
-        closed.aborted |= matches!(arrived, Ok(Err(_)));
+        let mut closed = self.stream.close(Instant::now())?;
+        if let Ok(Err(error)) = arrived {
+            // The socket tells but once what the connection died of.
+            closed.aborted = true;
+            closed.error = closed.error.or(error.downcast().ok());
+        }
+        if !closed.aborted {
+            self.ending = Ending::Ended;
+        }
         Ok(closed)
     }
 
