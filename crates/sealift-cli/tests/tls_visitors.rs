@@ -62,7 +62,9 @@ fn silent_visitors_keep_no_sender_out() {
         let told = lines.lines().filter(|line| line.contains(gave_way)).count();
         let counted: usize = lines.lines().filter_map(more_failed).sum();
         assert_eq!(told + counted > 60, count > 2, "{lines}");
-        assert!(lines.lines().count() < 40, "{lines}");
+        // Twenty at once, and one more a second.
+        let most = 30 + came.elapsed().as_secs() as usize;
+        assert!(lines.lines().count() < most, "{lines}");
     }
 }
 

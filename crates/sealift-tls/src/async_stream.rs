@@ -46,6 +46,13 @@ mod turn;
 ///
 /// A task whose peer keeps up yields to others now and then, as those of tokio's own streams do:
 /// one write takes 512 KiB at most, and has its part in tokio's budget.
+///
+/// | what is awaited | is ready once |
+/// |---|---|
+/// | `flush` | this system's kernel has taken all that was written |
+/// | [`released`](AsyncTlsStream::released) | it reads none of the stream's memory any more |
+/// | `shutdown` | it has close_notify and the end of the stream, too |
+/// | [`close`](AsyncTlsStream::close) | the peer's kernel has everything: now it may be dropped |
 #[derive(Debug)]
 pub struct AsyncTlsStream {
     stream: TlsStream,

@@ -24,8 +24,8 @@ impl AsyncTlsStream {
         given.map_err(|error| Refused { rest, error })
     }
 
-    /// The same for those who poll: what is not taken yet stays in `rest`, for the next call. One
-    /// call takes no more than 512 KiB, so that others have their turn.
+    /// The same for those who poll: what is not taken yet stays in `rest`, for the next call. It is
+    /// taken 512 KiB at a time, so that others have their turn.
     ///
     /// # Errors
     /// As [`TlsStream::send_owned`](crate::TlsStream::send_owned).
