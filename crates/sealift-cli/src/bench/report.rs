@@ -65,7 +65,8 @@ pub(crate) struct Row {
     /// The part of the time in which the sending thread had a processor, the median: less than all
     /// of it on the sink means that other programs disturbed the row.
     pub(crate) cpu_share: Option<f64>,
-    /// The median against that of `ratio_to` at the same payload.
+    /// The rate against that of `ratio_to` at the same payload: the median of the rounds' ratios, so
+    /// that what disturbs a round for a while disturbs both.
     pub(crate) ratio: Option<f64>,
     /// The row that `ratio` compares to.
     pub(crate) ratio_to: String,
@@ -166,10 +167,7 @@ impl Report {
         let ratios: Vec<Option<f64>> = self
             .rows
             .iter()
-            .map(|row| {
-                let other = self.row(&row.ratio_to, row.payload_bytes)?;
-                ratio(row.bytes_per_second?, other.bytes_per_second?)
-            })
+            .map(|row| row.against(self.row(&row.ratio_to, row.payload_bytes)?))
             .collect();
         for (row, ratio) in self.rows.iter_mut().zip(ratios) {
             row.ratio = ratio;
@@ -218,6 +216,13 @@ impl Row {
     /// Whether the row is one of the sweep, and not there for contrast.
     pub(crate) fn is_swept(&self) -> bool {
         self.path == Path::Sink && self.segment_bytes.is_none()
+    }
+
+    /// The rate against that of `other`, within each round: the median.
+    pub(crate) fn against(&self, other: &Self) -> Option<f64> {
+        let rounds = self.samples.iter().zip(&other.samples);
+        let ratios: Vec<f64> = rounds.filter_map(|(of, to)| ratio(*of, *to)).collect();
+        median(&ratios)
     }
 
     /// The median.

@@ -178,7 +178,7 @@ mod tests {
         let text = render(&sample_report());
         let line = text.lines().find(|line| line.contains("@flush=false, nr_reqs=8")).unwrap();
         assert!(line.contains("116079") && line.contains("2.44"), "{line}");
-        assert!(line.contains("uring-zc-fixed-8") && line.contains("2.50"), "{line}");
+        assert!(line.contains("uring-zc-fixed-8") && line.contains("3.33"), "{line}");
     }
 
     #[test]

@@ -21,9 +21,9 @@ impl Bar {
     }
 }
 
-/// The AES suites whose speed is that of memory. What a slower one can gain from sealing out of
-/// place is less, because that saves the copy at most: the ratio is below 1 + copy / seal.
-const GCM: [&str; 2] = ["aes-128-gcm", "aes-256-gcm"];
+/// All but CCM, which is so slow that there is nothing to gain: sealing out of place saves the copy
+/// at most, so the ratio is below 1 + copy / seal, and that is 1.03.
+const FAST: [&str; 3] = ["aes-128-gcm", "aes-256-gcm", "chacha20-poly1305"];
 const ALL: [&str; 4] = ["aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "aes-128-ccm"];
 
 /// Every bar, with what the report has to say on it.
@@ -35,7 +35,7 @@ pub(crate) fn of(report: &Report) -> Vec<Bar> {
     };
     let (many, one) = ("", "/batch-1");
     // Like with like: bare calls with bare calls, jobs with jobs.
-    let apart = |what, (of, to), bytes| bar(what, 1.05, (of, many), (to, many), &GCM, bytes);
+    let apart = |what, (of, to), bytes| bar(what, 1.05, (of, many), (to, many), &FAST, bytes);
     let gcm_and_chacha = ["aes-256-gcm", "chacha20-poly1305"];
     let packets = ["aes-128-gcm", "chacha20-poly1305"];
     vec![
@@ -83,8 +83,7 @@ fn lowest(
     let ratios = suites.iter().filter_map(|suite| {
         let name = format!("{of}/{suite}/{bytes}{of_behind}");
         let other = format!("{to}/{suite}/{bytes}{to_behind}");
-        let other = report.row(&other, bytes)?.bytes_per_second?;
-        Some((report.row(&name, bytes)?.bytes_per_second? / other, name))
+        Some((report.row(&name, bytes)?.against(report.row(&other, bytes)?)?, name))
     });
     ratios.min_by(|a, b| a.0.total_cmp(&b.0))
 }
