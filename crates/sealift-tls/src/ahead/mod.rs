@@ -107,8 +107,13 @@ impl Ahead {
         has_suite && able.out_of_place && able.most_unit_bytes >= MOST_RECORD_BYTES
     }
 
-    /// Where to receive to, if there is room.
+    /// Where to receive to, if there is room. Where jobs that the engine has lost read all of it,
+    /// they are called back: nothing else is under way that would have it look for them.
     pub(crate) fn room(&mut self) -> Option<&mut [u8]> {
+        let is_lost = self.backlog.is_empty() && self.pipeline.is_idle();
+        if is_lost && self.backlog.end().is_none() && self.backlog.room().is_none() {
+            self.pipeline.recall();
+        }
         self.backlog.room()
     }
 

@@ -227,13 +227,23 @@ impl Pipeline {
     /// with the engine.
     pub(super) fn close(&mut self) {
         self.abandon();
+        if self.recall() > 0 {
+            retirement::let_go(self.engine());
+        }
+    }
+
+    /// Takes back what the engine can give up soon; says how many jobs it may still work on.
+    pub(super) fn recall(&mut self) -> usize {
         let mut returned = std::mem::take(&mut self.returned);
         let held = retirement::recall(self.engine(), &mut returned);
         self.settle_all(&mut returned);
         self.returned = returned;
-        if held > 0 {
-            retirement::let_go(self.engine());
-        }
+        held
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.order.is_empty() && self.engine().in_flight() == 0
     }
 }
 
