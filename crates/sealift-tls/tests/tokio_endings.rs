@@ -170,7 +170,7 @@ async fn close_says_what_ended_the_connection() {
     }
 }
 
-/// A stream that was made without a runtime is refused where there is none, and nobody panics.
+/// A stream that was made without a runtime is refused where there is none, and the peer is told.
 #[test]
 fn a_stream_without_a_runtime_is_refused() {
     let authority = Authority::new();
@@ -179,7 +179,9 @@ fn a_stream_without_a_runtime_is_refused() {
     let theirs = thread::spawn(move || Theirs::server(far, server));
     let client = authority.client(&case_tls13());
     let ours = TlsStream::builder().connect(near, client, name(), deadline(20)).unwrap();
+    let mut theirs = theirs.join().unwrap();
     let refused = AsyncTlsStream::new(ours).unwrap_err();
     assert!(matches!(refused, Error::Caller { .. }), "{refused}");
-    drop(theirs.join().unwrap());
+    let told = format!("{:?}", theirs.read_to_end(&mut Vec::new()).unwrap_err());
+    assert!(told.contains("AlertReceived(InternalError)"), "{told}");
 }

@@ -65,8 +65,8 @@ pub(crate) struct Row {
     /// The part of the time in which the sending thread had a processor, the median: less than all
     /// of it on the sink means that other programs disturbed the row.
     pub(crate) cpu_share: Option<f64>,
-    /// The rate against that of `ratio_to` at the same payload: the median of the rounds' ratios, so
-    /// that what disturbs a round for a while disturbs both.
+    /// The rate against that of `ratio_to` at the same payload: the median of the rounds' ratios,
+    /// so that what disturbs a round for a while disturbs both.
     pub(crate) ratio: Option<f64>,
     /// The row that `ratio` compares to.
     pub(crate) ratio_to: String,

@@ -17,8 +17,8 @@ pub(crate) fn render(report: &Report) -> String {
     let method = format!(
         "median of {} of {} s, rows interleaved; out of place, over a ring of {ring} bytes \
          of plaintext; GB/s: 10^9 bytes of plaintext a second; ratio: the median of those within \
-         a round, to raw of the same batch, of memcpy-inline, workers and router to inline, of cores-2 to one core, of what opens \
-         to what opens",
+         a round, to raw of the same batch, of memcpy-inline, workers and router to inline, of \
+         cores-2 to one core, of what opens to what opens",
         format::samples(report.rounds),
         report.sample_seconds
     );
