@@ -183,6 +183,8 @@ fn an_error_found_by_the_reader_wakes_a_writer_that_waits() {
     let (ours, mut theirs) = ours_and_theirs(equipped(), &case_tls13());
     let (mut reader, mut writer) = ours.split();
     let writing = thread::spawn(move || writer.send_owned(vec![1; 64 << 20]).unwrap_err());
+    // It has begun, and comes to wait for the peer.
+    theirs.read_exact(&mut [0; 1]).unwrap();
     thread::sleep(Duration::from_millis(200));
     theirs.socket.write_all(&[23, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
     theirs.socket.write_all(&[0; 10]).unwrap();
