@@ -153,9 +153,11 @@ async fn a_writer_that_leaves_something_behind_wakes_the_reader() {
     }
 }
 
-fn read_all(mut theirs: Theirs, count: usize) {
+/// Reads that much; the connection stays open.
+fn read_all(mut theirs: Theirs, count: usize) -> Theirs {
     theirs.socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     theirs.read_exact(&mut vec![0; count]).unwrap();
+    theirs
 }
 
 /// A stream on another thread runs out of frames, and takes back what this one needs no more.
